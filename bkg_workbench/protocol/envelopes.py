@@ -1,0 +1,305 @@
+"""The wire types, and the only place that encodes and decodes them.
+
+Owns the camelCase of the wire, its size-independent limits (depth, finite numbers, UTF-8) and the
+error that names the field at fault. Payloads stay undecoded (`msgspec.Raw`) until somebody reads
+them. Does not own sizes, connections or who may send what.
+
+A frame is one JSON object as UTF-8 bytes; its string field `type` names the envelope.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+
+from bkg_workbench.errors import ProtocolError
+
+PROTOCOL = 1
+"""The version of the additive envelopes that this library speaks (`meta.protocol`)."""
+
+MAX_DEPTH = 32
+"""How deep objects and arrays may nest in a frame."""
+
+NULL = msgspec.Raw(b"null")
+
+RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+PluginName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+Text = Annotated[str, msgspec.Meta(max_length=65_536)]
+HealthStatus = Literal["up", "degraded", "down"]
+LogLevel = Literal["debug", "info", "warn", "error"]
+
+
+class Envelope(
+    msgspec.Struct, tag_field="type", rename="camel", omit_defaults=True, kw_only=True, frozen=True
+):
+    """Base of the wire types. Unknown fields are ignored."""
+
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.kind = str(options.get("tag"))
+
+
+class Register(Envelope, tag="register"):
+    """Plug-in to Host, first. `port` is a number or "internal"."""
+
+    plugin: PluginName
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | Literal["internal"]
+    capabilities: Annotated[list[str], msgspec.Meta(max_length=64)]
+    config_schema: dict[str, Any] | None = None
+    meta: dict[str, Any] | None = None
+    token: str | None = None
+
+    @property
+    def protocol(self) -> int:
+        """The peer's version of the additive envelopes; 0 for one that knows only the seed's."""
+        value = (self.meta or {}).get("protocol", 0)
+        return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+class Health(Envelope, tag="health"):
+    """Plug-in to Host, every 10 s."""
+
+    plugin: PluginName
+    status: HealthStatus
+    detail: Text | None = None
+
+
+class Log(Envelope, tag="log"):
+    """Plug-in to Host: one log line. `timestamp` is ms since 1970 or ISO 8601."""
+
+    plugin: PluginName
+    level: LogLevel
+    message: str
+    timestamp: int | float | str | None = None
+
+
+class Telemetry(Envelope, tag="telemetry"):
+    """Plug-in to Host: `cpu` in percent of one core, `mem_bytes`, and any further numbers."""
+
+    plugin: PluginName
+    cpu: float | None = None
+    mem_bytes: float | None = msgspec.field(name="mem_bytes", default=None)
+    numbers: dict[str, float] = {}
+
+
+class Request(Envelope, tag="request"):
+    """Either way. `deadline_ms` is what is left of the asker's time."""
+
+    request_id: RequestId
+    capability: Annotated[str, msgspec.Meta(max_length=128)]
+    payload: msgspec.Raw = NULL
+    token: str | None = None
+    stream: bool = False
+    deadline_ms: Count | None = None
+    traceparent: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+
+
+class Response(Envelope, tag="response"):
+    """The one answer to a request."""
+
+    request_id: RequestId
+    success: bool
+    data: msgspec.Raw = NULL
+    error: str | None = None
+    code: str | None = None
+    detail: Any = None
+
+
+class Welcome(Envelope, tag="welcome"):
+    """Host to peer, after `register` with `meta.protocol` >= 1, or first on /attach."""
+
+    protocol: int
+    heartbeat_seconds: float
+    settings: dict[str, Any] | None = None
+    instance: str | None = None
+
+
+class Chunk(Envelope, tag="chunk"):
+    """Answering side: one piece of a streamed reply; `seq` counts from 0 without gaps."""
+
+    request_id: RequestId
+    seq: Count
+    data: msgspec.Raw = NULL
+
+
+class Progress(Envelope, tag="progress"):
+    """Answering side: how far the work is."""
+
+    request_id: RequestId
+    value: float
+    total: float | None = None
+    message: Text | None = None
+
+
+class Cancel(Envelope, tag="cancel"):
+    """Asking side: the answer is not wanted any more."""
+
+    request_id: RequestId
+
+
+class Config(Envelope, tag="config"):
+    """Host to plug-in: new settings to apply live; answered by `response`."""
+
+    request_id: RequestId
+    settings: dict[str, Any]
+    version: int
+
+
+class Event(Envelope, tag="event"):
+    """Host to an attached client: one event of a subscription."""
+
+    subscription: str
+    seq: Count
+    topic: str
+    data: msgspec.Raw = NULL
+
+
+class Error(Envelope, tag="error"):
+    """Host to peer: what was wrong with a message or a connection."""
+
+    code: str
+    error: str
+    detail: Any = None
+
+
+AnyEnvelope = (
+    Register | Health | Log | Telemetry | Request | Response | Welcome
+    | Chunk | Progress | Cancel | Config | Event | Error
+)  # fmt: skip
+
+_decoder = msgspec.json.Decoder(AnyEnvelope)
+_encoder = msgspec.json.Encoder()
+_any_decoder = msgspec.json.Decoder(Any)
+
+
+class _Type(msgspec.Struct):
+    type: str
+
+
+_type_decoder = msgspec.json.Decoder(_Type)
+_types = {kind.__struct_config__.tag for kind in AnyEnvelope.__args__}
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
+_HUGE_NUMBER = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+
+
+class UnknownType(ProtocolError):
+    """The envelope's type is not one of this protocol version: to be ignored, and counted."""
+
+    template = "The envelope type {type!r} is not known."
+
+
+def decode(frame: bytes) -> AnyEnvelope:
+    """The envelope in a frame.
+
+    Raises `UnknownType` for a type of another protocol version and `ProtocolError`, with the
+    field at fault as fact `field`, for anything else that the wire format does not allow.
+    """
+    _check(frame)
+    try:
+        envelope = _decoder.decode(frame)
+        if isinstance(envelope, Telemetry):
+            return _with_numbers(envelope, frame)
+        return envelope
+    except msgspec.ValidationError as error:
+        reason, field = _explain(error)
+        if field == "type" and (kind := _type_of(frame)) not in _types and kind is not None:
+            raise UnknownType(type=kind) from None
+        raise ProtocolError(reason=reason, field=field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(reason=str(error)) from None
+
+
+def encode(envelope: AnyEnvelope) -> bytes:
+    """The frame of an envelope. Raises `ProtocolError` where a value has no JSON form."""
+    try:
+        if isinstance(envelope, Telemetry):
+            return _encoder.encode(
+                {
+                    "type": "telemetry",
+                    "plugin": envelope.plugin,
+                    "cpu": envelope.cpu,
+                    "mem_bytes": envelope.mem_bytes,
+                    **envelope.numbers,
+                }
+            )
+        return _encoder.encode(envelope)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProtocolError(reason=str(error)) from None
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """`value` as undecoded JSON; a `Raw` stays itself. Raises `ProtocolError` as `encode` does."""
+    if isinstance(value, msgspec.Raw):
+        return value
+    if value is None:
+        return NULL
+    try:
+        return msgspec.Raw(_encoder.encode(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProtocolError(reason=str(error)) from None
+
+
+def value(data: msgspec.Raw | None) -> Any:
+    """The Python value of undecoded JSON."""
+    if data is None:
+        return None
+    try:
+        return _any_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(reason=str(error)) from None
+
+
+def _check(frame: bytes) -> None:
+    """What the decoder does not see inside payloads that it leaves undecoded."""
+    if frame.count(b"{") + frame.count(b"[") > MAX_DEPTH and _is_deep(frame):
+        raise ProtocolError(reason=f"it nests deeper than {MAX_DEPTH} levels")
+    try:
+        if not frame.isascii():
+            frame.decode()
+        if _HUGE_NUMBER.search(frame):
+            _any_decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(reason=str(error)) from None
+
+
+def _is_deep(frame: bytes) -> bool:
+    # Each pass takes away the innermost pairs, so as many passes as levels empty the text.
+    brackets = _STRING.sub(b"", frame).translate(_BRACKETS, _NOT_BRACKETS.replace(b"[", b""))
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _with_numbers(envelope: Telemetry, frame: bytes) -> Telemetry:
+    fields = _any_decoder.decode(frame)
+    numbers = {
+        name: number
+        for name, number in fields.items()
+        if name not in ("cpu", "mem_bytes", "type", "plugin", "numbers")
+        and isinstance(number, (int, float))
+        and not isinstance(number, bool)
+    }
+    return msgspec.structs.replace(envelope, numbers=numbers)
+
+
+def _type_of(frame: bytes) -> str | None:
+    try:
+        return _type_decoder.decode(frame).type
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _explain(error: msgspec.ValidationError) -> tuple[str, str | None]:
+    reason, _, place = str(error).partition(" - at `$")
+    field = place.rstrip("`").lstrip(".") or None
+    return (f"{reason} at {field}" if field else reason), field
