@@ -50,6 +50,10 @@ class Channel(ABC):
     async def receive(self) -> bytes:
         """The next frame. Raises `ChannelClosed`."""
 
+    async def ping(self, timeout: float) -> bool:
+        """Whether the peer answers within `timeout` seconds."""
+        return True
+
     @abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close; a second call does nothing."""
@@ -89,6 +93,9 @@ class MemoryChannel(Channel):
                 await self._changed.wait()
             self._changed.notify_all()
             return self._frames.popleft()
+
+    async def ping(self, timeout: float) -> bool:
+        return self._closed is None
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         for end in (self, self.other):
