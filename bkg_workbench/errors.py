@@ -52,7 +52,7 @@ class RequestError(WorkbenchError):
 
 
 class InvalidParams(RequestError):
-    """The payload does not match the capability's schema. Fact `errors`: {JSON pointer: message}."""
+    """The payload does not match the capability's schema. Fact `errors`: {pointer: message}."""
 
     code, status = "invalid_params", 422
     template = "The payload for {capability} is not valid: {problems}."
@@ -241,7 +241,9 @@ def from_wire(error: str | None, code: str | None, detail: Any = None) -> Workbe
     is a `PluginFailure` with the plug-in's own sentence.
     """
     kind = by_code().get(code or "")
-    facts = {k: v for k, v in detail.items() if k.isidentifier()} if isinstance(detail, dict) else {}
+    facts = (
+        {k: v for k, v in detail.items() if k.isidentifier()} if isinstance(detail, dict) else {}
+    )
     if kind is None:
         if code:
             facts["code"] = code
@@ -250,7 +252,7 @@ def from_wire(error: str | None, code: str | None, detail: Any = None) -> Workbe
 
 
 class _Lenient(string.Formatter):
-    """A template whose missing facts read as a dash, so that an error never hides behind another."""
+    """A template whose missing facts read as a dash: an error never hides behind another."""
 
     def get_value(self, key: int | str, args: Any, kwargs: Any) -> Any:
         value = kwargs.get(key) if isinstance(key, str) else None

@@ -56,7 +56,7 @@ class WebSocketChannel(Channel):
         self.limit = limit
 
     @property
-    def limit(self) -> int:  # type: ignore[override]
+    def limit(self) -> int:
         return self._connection.protocol.max_message_size or REGISTERED_LIMIT
 
     @limit.setter

@@ -140,9 +140,23 @@ class Capability:
 
 
 def _host(
-    name: str, verb: str | None, params: type[Params], summary: str, **more: bool
+    name: str,
+    verb: str | None,
+    params: type[Params],
+    summary: str,
+    *,
+    idempotent: bool = False,
+    destructive: bool = False,
 ) -> Capability:
-    return Capability(name, summary, params=params, scope="admin", verb=verb, **more)
+    return Capability(
+        name,
+        summary,
+        params=params,
+        scope="admin",
+        verb=verb,
+        idempotent=idempotent,
+        destructive=destructive,
+    )
 
 
 HOST: tuple[Capability, ...] = (

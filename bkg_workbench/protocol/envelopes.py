@@ -44,7 +44,7 @@ class Envelope(
         cls.kind = str(options.get("tag"))
 
 
-class Register(Envelope, tag="register"):
+class Register(Envelope, tag="register", frozen=True):
     """Plug-in to Host, first. `port` is a number or "internal"."""
 
     plugin: PluginName
@@ -61,7 +61,7 @@ class Register(Envelope, tag="register"):
         return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-class Health(Envelope, tag="health"):
+class Health(Envelope, tag="health", frozen=True):
     """Plug-in to Host, every 10 s."""
 
     plugin: PluginName
@@ -69,7 +69,7 @@ class Health(Envelope, tag="health"):
     detail: Text | None = None
 
 
-class Log(Envelope, tag="log"):
+class Log(Envelope, tag="log", frozen=True):
     """Plug-in to Host: one log line. `timestamp` is ms since 1970 or ISO 8601."""
 
     plugin: PluginName
@@ -78,7 +78,7 @@ class Log(Envelope, tag="log"):
     timestamp: int | float | str | None = None
 
 
-class Telemetry(Envelope, tag="telemetry"):
+class Telemetry(Envelope, tag="telemetry", frozen=True):
     """Plug-in to Host: `cpu` in percent of one core, `mem_bytes`, and any further numbers."""
 
     plugin: PluginName
@@ -87,7 +87,7 @@ class Telemetry(Envelope, tag="telemetry"):
     numbers: dict[str, float] = {}
 
 
-class Request(Envelope, tag="request"):
+class Request(Envelope, tag="request", frozen=True):
     """Either way. `deadline_ms` is what is left of the asker's time."""
 
     request_id: RequestId
@@ -99,7 +99,7 @@ class Request(Envelope, tag="request"):
     traceparent: Annotated[str, msgspec.Meta(max_length=128)] | None = None
 
 
-class Response(Envelope, tag="response"):
+class Response(Envelope, tag="response", frozen=True):
     """The one answer to a request."""
 
     request_id: RequestId
@@ -110,7 +110,7 @@ class Response(Envelope, tag="response"):
     detail: Any = None
 
 
-class Welcome(Envelope, tag="welcome"):
+class Welcome(Envelope, tag="welcome", frozen=True):
     """Host to peer, after `register` with `meta.protocol` >= 1, or first on /attach."""
 
     protocol: int
@@ -119,7 +119,7 @@ class Welcome(Envelope, tag="welcome"):
     instance: str | None = None
 
 
-class Chunk(Envelope, tag="chunk"):
+class Chunk(Envelope, tag="chunk", frozen=True):
     """Answering side: one piece of a streamed reply; `seq` counts from 0 without gaps."""
 
     request_id: RequestId
@@ -127,7 +127,7 @@ class Chunk(Envelope, tag="chunk"):
     data: msgspec.Raw = NULL
 
 
-class Progress(Envelope, tag="progress"):
+class Progress(Envelope, tag="progress", frozen=True):
     """Answering side: how far the work is."""
 
     request_id: RequestId
@@ -136,13 +136,13 @@ class Progress(Envelope, tag="progress"):
     message: Text | None = None
 
 
-class Cancel(Envelope, tag="cancel"):
+class Cancel(Envelope, tag="cancel", frozen=True):
     """Asking side: the answer is not wanted any more."""
 
     request_id: RequestId
 
 
-class Config(Envelope, tag="config"):
+class Config(Envelope, tag="config", frozen=True):
     """Host to plug-in: new settings to apply live; answered by `response`."""
 
     request_id: RequestId
@@ -150,7 +150,7 @@ class Config(Envelope, tag="config"):
     version: int
 
 
-class Event(Envelope, tag="event"):
+class Event(Envelope, tag="event", frozen=True):
     """Host to an attached client: one event of a subscription."""
 
     subscription: str
@@ -159,7 +159,7 @@ class Event(Envelope, tag="event"):
     data: msgspec.Raw = NULL
 
 
-class Error(Envelope, tag="error"):
+class Error(Envelope, tag="error", frozen=True):
     """Host to peer: what was wrong with a message or a connection."""
 
     code: str
@@ -172,9 +172,9 @@ AnyEnvelope = (
     | Chunk | Progress | Cancel | Config | Event | Error
 )  # fmt: skip
 
-_decoder = msgspec.json.Decoder(AnyEnvelope)
+_decoder: msgspec.json.Decoder[AnyEnvelope] = msgspec.json.Decoder(AnyEnvelope)
 _encoder = msgspec.json.Encoder()
-_any_decoder = msgspec.json.Decoder(Any)
+_any_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Any)
 
 
 class _Type(msgspec.Struct):
@@ -281,7 +281,7 @@ def _is_deep(frame: bytes) -> bool:
 
 
 def _with_numbers(envelope: Telemetry, frame: bytes) -> Telemetry:
-    fields = _any_decoder.decode(frame)
+    fields: dict[str, Any] = _any_decoder.decode(frame)
     numbers = {
         name: number
         for name, number in fields.items()

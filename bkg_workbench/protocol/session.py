@@ -1,8 +1,8 @@
 """One side of a connection without its connection: which requests are open, both ways.
 
-Owns correlation, the in-flight limit, deadlines and the rule that each `requestId` gets exactly one
-answer. Time is given (`now`, seconds of any clock that never goes back). Does not send, wait or log:
-its methods give back the envelope to send, or say what a received one means.
+Owns correlation, the in-flight limit, deadlines and the rule that each `requestId` gets exactly
+one answer. Time is given (`now`, seconds of any clock that never goes back). Does not send, wait or
+log: its methods give back the envelope to send, or say what a received one means.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class Session:
 
 
 def respond(request_id: str, data: Any = None, error: WorkbenchError | None = None) -> Response:
-    """A response envelope of a result or an error. Raises `ProtocolError` where `data` is no JSON."""
+    """The response for a result or an error. Raises `ProtocolError` where `data` is no JSON."""
     if error is None:
         return Response(request_id=request_id, success=True, data=raw(data))
     wire = error.to_wire()

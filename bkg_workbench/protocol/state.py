@@ -12,9 +12,7 @@ import msgspec
 
 from bkg_workbench.protocol.definition import Definition
 
-StateName = Literal[
-    "stopped", "starting", "running", "degraded", "stopping", "backoff", "failed"
-]
+StateName = Literal["stopped", "starting", "running", "degraded", "stopping", "backoff", "failed"]
 Wanted = Literal["up", "down"]
 
 STORY_LENGTH = 50
@@ -25,7 +23,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the values below; times are milliseconds since 1970."""
 
 
-class Chapter(Frozen):
+class Chapter(Frozen, frozen=True):
     """One lifecycle event of a plug-in's story: what happened, why, and the state after it."""
 
     at: int
@@ -34,7 +32,7 @@ class Chapter(Frozen):
     why: str = ""
 
 
-class Beat(Frozen):
+class Beat(Frozen, frozen=True):
     """A health beat."""
 
     at: int
@@ -42,7 +40,7 @@ class Beat(Frozen):
     detail: str | None = None
 
 
-class PluginState(Frozen):
+class PluginState(Frozen, frozen=True):
     """One plug-in as everybody sees it."""
 
     name: str
@@ -68,7 +66,7 @@ class PluginState(Frozen):
     story: tuple[Chapter, ...] = ()
 
 
-class Port(Frozen):
+class Port(Frozen, frozen=True):
     """A row of the port table."""
 
     name: str
@@ -77,7 +75,7 @@ class Port(Frozen):
     owner: str = ""
 
 
-class Notice(Frozen):
+class Notice(Frozen, frozen=True):
     """A banner: something that the operator should know until it is cleared."""
 
     key: str
@@ -86,7 +84,7 @@ class Notice(Frozen):
     level: Literal["info", "warn", "error"] = "warn"
 
 
-class WorkbenchState(Frozen):
+class WorkbenchState(Frozen, frozen=True):
     """The whole workspace. `seq` is the number of the last event folded in."""
 
     instance: str
@@ -105,7 +103,7 @@ class StateEvent(
     """Base of the events; `event` on the wire is the class's name in lower case."""
 
 
-class Defined(StateEvent):
+class Defined(StateEvent, frozen=True):
     """A definition is new or has changed."""
 
     plugin: str
@@ -113,13 +111,13 @@ class Defined(StateEvent):
     config_version: int
 
 
-class Removed(StateEvent):
+class Removed(StateEvent, frozen=True):
     """A definition has gone."""
 
     plugin: str
 
 
-class Moved(StateEvent):
+class Moved(StateEvent, frozen=True):
     """The lifecycle machine took an event (its name is in `chapter.event`)."""
 
     plugin: str
@@ -131,14 +129,14 @@ class Moved(StateEvent):
     last_exit: str | None = None
 
 
-class Prepared(StateEvent):
+class Prepared(StateEvent, frozen=True):
     """The plug-in printed a `preparing:` line."""
 
     plugin: str
     line: str
 
 
-class Registered(StateEvent):
+class Registered(StateEvent, frozen=True):
     """The plug-in registered. `capabilities` are those routed, `conflicts` those that are not."""
 
     plugin: str
@@ -149,20 +147,20 @@ class Registered(StateEvent):
     config_schema: dict[str, Any] | None = None
 
 
-class Disconnected(StateEvent):
+class Disconnected(StateEvent, frozen=True):
     """The plug-in's connection has gone."""
 
     plugin: str
 
 
-class Beaten(StateEvent):
+class Beaten(StateEvent, frozen=True):
     """The plug-in sent a health beat."""
 
     plugin: str
     beat: Beat
 
 
-class Configured(StateEvent):
+class Configured(StateEvent, frozen=True):
     """The plug-in's settings, or what is known of their validity, changed."""
 
     plugin: str
@@ -172,19 +170,19 @@ class Configured(StateEvent):
     restart_needed: bool = False
 
 
-class Ported(StateEvent):
+class Ported(StateEvent, frozen=True):
     """The port table changed."""
 
     ports: tuple[Port, ...]
 
 
-class Noticed(StateEvent):
+class Noticed(StateEvent, frozen=True):
     """A banner is up; one of the same key is replaced."""
 
     notice: Notice
 
 
-class Cleared(StateEvent):
+class Cleared(StateEvent, frozen=True):
     """A banner is down."""
 
     key: str
