@@ -172,9 +172,7 @@ class _Gate:
             return None
         return connection.respond(status, f"{status.phrase}\n")
 
-    def _status(
-        self, connection: ServerConnection, request: HttpRequest
-    ) -> http.HTTPStatus | None:
+    def _status(self, connection: ServerConnection, request: HttpRequest) -> http.HTTPStatus | None:
         if request.path.partition("?")[0] not in PATHS:
             return http.HTTPStatus.NOT_FOUND
         if request.headers.get_all("Origin"):
@@ -190,9 +188,7 @@ class _Gate:
 
     def _accept(self) -> bool:
         now = asyncio.get_running_loop().time()
-        self._tokens = min(
-            ACCEPT_BURST, self._tokens + (now - self._refilled) * ACCEPTS_PER_SECOND
-        )
+        self._tokens = min(ACCEPT_BURST, self._tokens + (now - self._refilled) * ACCEPTS_PER_SECOND)
         self._refilled = now
         if self._tokens < 1:
             return False
