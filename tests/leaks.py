@@ -1,0 +1,122 @@
+"""Whoever opens it closes it: fails a test that leaves something running or open.
+
+Compares threads, child processes, open descriptors and asyncio tasks before and after each test,
+with a grace for what is just ending. What a fixture of wider scope opened is there before the test
+and so does not count. Loaded by the conftest.py at the root, hence for plug-ins' tests too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.helpers import kill
+
+GRACE_SECONDS = 2.0
+
+KEPT_THREADS = (
+    "IPythonHistorySavingThread",  # one per process, ends with it
+    "QueueFeederThread",
+)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What this process holds at one moment."""
+
+    threads: frozenset[threading.Thread]
+    children: frozenset[int]
+    descriptors: frozenset[tuple[int, str]]
+
+    @classmethod
+    def now(cls) -> Held:
+        return cls(
+            frozenset(t for t in threading.enumerate() if t.name not in KEPT_THREADS),
+            frozenset(_children()),
+            frozenset(_descriptors()),
+        )
+
+    def more_than(self, before: Held) -> list[str]:
+        """One line for each thing that is held now and was not before."""
+        return [
+            *(f"thread {thread.name}" for thread in self.threads - before.threads),
+            *(f"child process {pid}: {_command(pid)}" for pid in self.children - before.children),
+            *(f"descriptor {fd}: {what}" for fd, what in self.descriptors - before.descriptors),
+        ]
+
+
+@pytest.fixture(autouse=True)
+def no_leak() -> Iterator[None]:
+    """Fails the test at its end where a thread, child process or descriptor of it is left."""
+    before = Held.now()
+    yield
+    left = Held.now().more_than(before)
+    if not left:
+        return
+    gc.collect()
+    end = time.monotonic() + GRACE_SECONDS
+    while left := (after := Held.now()).more_than(before):
+        if time.monotonic() >= end:
+            kill(after.children - before.children)
+            pytest.fail("left behind by this test:\n  " + "\n  ".join(sorted(left)), pytrace=False)
+        time.sleep(0.02)
+
+
+@pytest_asyncio.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fails an async test at its end where a task that it started still runs."""
+    before = asyncio.all_tasks()
+    yield
+    end = time.monotonic() + GRACE_SECONDS
+    while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+        if time.monotonic() >= end:
+            lines = sorted(f"task {task.get_name()}: {task.get_coro()!r}" for task in left)
+            pytest.fail("left behind by this test:\n  " + "\n  ".join(lines), pytrace=False)
+        await asyncio.sleep(0.01)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Async tests alone get the check of tasks: for the others it would start a loop."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            # First of all, so that it looks last: after every other fixture has ended.
+            item.fixturenames.insert(item.fixturenames.index("no_leak") + 1, "no_task_left")
+
+
+def _children() -> set[int]:
+    pids: set[int] = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        try:
+            pids.update(int(pid) for pid in path.read_text().split())
+        except OSError:  # the thread has ended meanwhile
+            continue
+    return pids
+
+
+def _descriptors() -> set[tuple[int, str]]:
+    found: set[tuple[int, str]] = set()
+    folder = "/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd"
+    for name in os.listdir(folder):
+        try:
+            found.add((int(name), os.readlink(f"{folder}/{name}")))
+        except OSError:  # the descriptor of this very listing
+            continue
+    return found
+
+
+def _command(pid: int) -> str:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return "gone"
+    return line or "ended, and nobody has waited for it"
