@@ -185,8 +185,8 @@ class Hub:
         except ProtocolError as error:
             raise _Refused(BAD_ENVELOPE, error) from None
         if not isinstance(register, Register):
-            error = ProtocolError(reason="the first message must be a register")
-            raise _Refused(BAD_ENVELOPE, error)
+            other = ProtocolError(reason="the first message must be a register")
+            raise _Refused(BAD_ENVELOPE, other)
         name, generation = self._identify(channel.peer, register)
         entry = self.router.entries.get(name)
         if entry is None:
@@ -194,8 +194,8 @@ class Hub:
             raise _Refused(WRONG_NAME, missing)
         bad = [c for c in register.capabilities if not is_name(c)]
         if bad:
-            error = ProtocolError(reason=f"{bad[0]!r} is not a capability's name")
-            raise _Refused(BAD_ENVELOPE, error)
+            misnamed = ProtocolError(reason=f"{bad[0]!r} is not a capability's name")
+            raise _Refused(BAD_ENVELOPE, misnamed)
         if entry.connection is not None:
             await self._fence(entry.connection, generation)
         self._counter += 1

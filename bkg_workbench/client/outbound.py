@@ -51,9 +51,7 @@ class Outbound(Protocol):
     ) -> Any:
         """The result of a request; raises its error."""
 
-    def stream(
-        self, capability: str, payload: Any, *, timeout: float | None
-    ) -> AsyncIterator[Any]:
+    def stream(self, capability: str, payload: Any, *, timeout: float | None) -> AsyncIterator[Any]:
         """The pieces of a streamed reply, then its closing data where that is not null."""
 
     async def subscribe(self, topics: list[str], on_event: OnEvent) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,95 @@
+"""The live state of an attached (or owning) workbench.
+
+Owns the subscription to the topic `state`: a snapshot, then every event folded in order. A gap or a
+`reset` is mended by subscribing again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bkg_workbench.client.outbound import Outbound
+from bkg_workbench.errors import WorkbenchError
+from bkg_workbench.protocol.state import AnyStateEvent, WorkbenchState, fold
+
+Unsubscribe = Callable[[], None]
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Follows one Host's state. All but `on_change` and `state` belong to the portal's loop."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self.state = WorkbenchState(instance="", version="", workspace="", started_at=0)
+        self._outbound = outbound
+        self._callbacks: dict[int, Callable[[WorkbenchState], None]] = {}
+        self._count = 0
+        self._subscription: str | None = None
+        self._again: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take the snapshot and begin to fold."""
+        early: list[Any] = []
+        seen = -1
+
+        def on_event(topic: str, seq: int, data: Any) -> None:
+            nonlocal seen
+            if self._subscription is None:
+                early.append((topic, data))
+            elif topic == "reset":
+                self._again = asyncio.ensure_future(self._restart())
+            else:
+                self._fold(data)
+            seen = seq
+
+        self._subscription = None
+        subscription, reply = await self._outbound.subscribe(["state"], on_event)
+        self.state = msgspec.convert(reply["state"], WorkbenchState)
+        self._subscription = subscription
+        for topic, data in early:
+            if topic != "reset":
+                self._fold(data)
+        self.notify()
+
+    async def _restart(self) -> None:
+        try:
+            if self._subscription is not None:
+                await self._outbound.unsubscribe(self._subscription)
+            await self.start()
+        except WorkbenchError as error:
+            log.warning("the state of the workspace cannot be followed: %s", error)
+
+    def _fold(self, data: Any) -> None:
+        event: AnyStateEvent = msgspec.convert(data, AnyStateEvent)
+        self.state = fold(self.state, event)
+        self.notify()
+
+    def on_change(self, callback: Callable[[WorkbenchState], None]) -> Unsubscribe:
+        """Call back after each change; gives what ends it. May be called from any thread."""
+        self._count += 1
+        key = self._count
+        self._callbacks[key] = callback
+
+        def end() -> None:
+            self._callbacks.pop(key, None)
+
+        return end
+
+    def notify(self) -> None:
+        """Tell everybody. A callback that fails is logged and kept from hurting the others."""
+        for callback in list(self._callbacks.values()):
+            try:
+                callback(self.state)
+            except Exception:
+                log.exception("a callback of on_change failed")
+
+    def close(self) -> None:
+        """Forget the callbacks."""
+        self._callbacks.clear()
+        if self._again is not None:
+            self._again.cancel()

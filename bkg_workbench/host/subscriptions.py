@@ -1,0 +1,99 @@
+"""Who follows which topics.
+
+Owns the subscriptions of attached connections and of the owner's own workbench, their numbering
+(`seq` per subscription) and the rule for followers that fall behind: one `reset`, then nothing
+until they subscribe again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bkg_workbench.bus.connection import BACKLOG_BYTES, Connection
+from bkg_workbench.errors import InvalidParams
+from bkg_workbench.protocol.envelopes import Event, raw
+
+OnEvent = Callable[[str, int, Any], None]
+
+
+@dataclass(slots=True)
+class _Subscription:
+    key: str
+    topics: frozenset[str]
+    connection: Connection | None = None
+    on_event: OnEvent | None = None
+    seq: int = 0
+    broken: bool = False
+
+
+class Subscriptions:
+    """All subscriptions of one Host. Its methods belong to the Host's event loop."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, _Subscription] = {}
+        self._ids = itertools.count(1)
+
+    def add(
+        self,
+        topics: list[str],
+        *,
+        connection: Connection | None = None,
+        on_event: OnEvent | None = None,
+    ) -> str:
+        """Follow topics over a connection, or by a direct call. Raises `InvalidParams`."""
+        for topic in topics:
+            if topic not in ("state", "telemetry", "logs") and not topic.startswith("logs."):
+                raise InvalidParams(
+                    capability="host.subscribe",
+                    errors={"/topics": f"{topic!r} is none of state, telemetry, logs, logs.NAME"},
+                )
+        key = f"s{next(self._ids)}"
+        self._all[key] = _Subscription(key, frozenset(topics), connection, on_event)
+        if connection is not None:
+            connection.closing.append(lambda: self.remove(key))
+        return key
+
+    def remove(self, key: str) -> None:
+        """End a subscription; one that is not there is no error."""
+        self._all.pop(key, None)
+
+    def wanted(self, *topics: str) -> bool:
+        """Whether anybody follows one of the topics."""
+        return any(not s.topics.isdisjoint(topics) for s in self._all.values())
+
+    def publish(self, topic: str, data: Any, *, also: str | None = None) -> None:
+        """Tell the followers of `topic` (or of `also`, a wider topic)."""
+        encoded: msgspec.Raw | None = None
+        plain: Any = None
+        for subscription in list(self._all.values()):
+            if topic not in subscription.topics and (also or topic) not in subscription.topics:
+                continue
+            connection = subscription.connection
+            if connection is None:
+                if plain is None:
+                    plain = msgspec.to_builtins(data)
+                if subscription.on_event is not None:
+                    subscription.on_event(topic, subscription.seq, plain)
+                    subscription.seq += 1
+                continue
+            if subscription.broken:
+                continue
+            if connection.backlog > BACKLOG_BYTES:
+                subscription.broken = True
+                self._post(subscription, "reset", raw({"reason": "1 MiB was not read"}))
+                continue
+            encoded = encoded if encoded is not None else raw(data)
+            self._post(subscription, topic, encoded)
+
+    @staticmethod
+    def _post(subscription: _Subscription, topic: str, data: msgspec.Raw) -> None:
+        assert subscription.connection is not None
+        subscription.connection.post(
+            Event(subscription=subscription.key, seq=subscription.seq, topic=topic, data=data)
+        )
+        subscription.seq += 1
