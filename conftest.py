@@ -3,17 +3,8 @@
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent
+pytest_plugins = ["tests.leaks"]
 
 # A plug-in's package is installed nowhere: it lies beside its tests.
-sys.path += [str(project.parent) for project in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
-
-from tests.leaks import (  # noqa: E402
-    no_leak as no_leak,
-)
-from tests.leaks import (
-    no_task_left as no_task_left,
-)
-from tests.leaks import (
-    pytest_collection_modifyitems as pytest_collection_modifyitems,
-)
+_projects = sorted(Path(__file__).parent.glob("plugins/*/pyproject.toml"))
+sys.path += [str(project.parent) for project in _projects]
