@@ -55,7 +55,7 @@ class Answered:
     """The one answer to `asked`: `data`, or `error`."""
 
     asked: Asked
-    data: msgspec.Raw = NULL
+    data: msgspec.Raw = field(default_factory=lambda: NULL)
     error: WorkbenchError | None = None
 
 
