@@ -1,0 +1,64 @@
+"""JSON Schema (2020-12) as the workbench uses it: the one door to it for all other modules.
+
+Owns the defaults that a schema makes. What it passes on lies in `values` (merging, differences),
+`masks` (secrets), `references` (`$ref`), `validation` (needs the jsonschema package, which the Host
+has and a plug-in's own environment does not) and `fields` (what a form shows).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bkg_workbench.protocol.fields import Field, form_fields
+from bkg_workbench.protocol.masks import MASK, mask, masked_diff, secrets, unmask
+from bkg_workbench.protocol.references import (
+    MAX_DEPTH,
+    MAX_NODES,
+    Schema,
+    SchemaInvalid,
+    branches,
+    resolve,
+)
+from bkg_workbench.protocol.validation import Errors, check, validate
+from bkg_workbench.protocol.values import Change, diff, is_same, merge, pointer
+
+__all__ = [
+    "MASK", "Change", "Errors", "Field", "Schema", "SchemaInvalid", "check", "defaults", "diff",
+    "form_fields", "is_same", "mask", "masked_diff", "merge", "pointer", "secrets", "unmask",
+    "validate",
+]  # fmt: skip
+
+_NOTHING = object()
+
+
+def defaults(schema: Schema | None) -> dict[str, Any]:
+    """The object that a schema's `default`s make; what has none is left out.
+
+    Follows a schema down to `MAX_DEPTH` levels and `MAX_NODES` properties. A reference that cannot
+    be followed has no default.
+    """
+    root = schema or {}
+    value = _default(root, root, 0, [MAX_NODES])
+    return value if isinstance(value, dict) else {}
+
+
+def _default(root: Schema, schema: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if depth > MAX_DEPTH or left[0] < 0:
+        return _NOTHING
+    try:
+        schema = resolve(root, schema)
+        parts = [schema, *(resolve(root, part) for part in branches(schema, "allOf"))]
+    except SchemaInvalid:
+        return _NOTHING
+    below: dict[str, Any] = {}
+    for part in parts:
+        properties = part.get("properties")
+        for key, child in properties.items() if isinstance(properties, dict) else ():
+            found = _default(root, child, depth + 1, left)
+            if found is not _NOTHING:
+                below[key] = found
+    values = [part["default"] for part in parts if "default" in part]
+    if not values:
+        return below or _NOTHING
+    return merge(below, values[0])
