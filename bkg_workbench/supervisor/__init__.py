@@ -1,1 +1,1 @@
-"""supervisor"""
+"""Starts, watches and ends plug-ins; the only package that starts processes."""

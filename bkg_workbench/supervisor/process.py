@@ -123,6 +123,7 @@ class Process:
         self._spawned: asyncio.Future[None] = self._loop.create_future()
         self._report: Exit | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._handle = -1
         self._lock = threading.Lock()
         self._cpu: dict[tuple[int, int], float] = {}
         self._sampled_at = time.monotonic()
@@ -139,7 +140,7 @@ class Process:
         try:
             await asyncio.shield(process._spawned)
         except asyncio.CancelledError:
-            process.terminate()
+            process.release()
             raise
         return process
 
@@ -190,14 +191,8 @@ class Process:
     def _watch(self) -> None:
         """Learn of the keeper's end: by a pidfd, elsewhere by a thread that waits."""
         if hasattr(os, "pidfd_open"):
-            handle = os.pidfd_open(self.keeper_pid)
-
-            def readable() -> None:
-                self._loop.remove_reader(handle)
-                os.close(handle)
-                self._keeper_ended()
-
-            self._loop.add_reader(handle, readable)
+            self._handle = os.pidfd_open(self.keeper_pid)
+            self._loop.add_reader(self._handle, self._keeper_ended)
         else:
 
             def wait() -> None:
@@ -220,7 +215,14 @@ class Process:
         if not self._spawned.done():
             self._spawned.set_result(None)
 
+    def _stop_watching(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            self._loop.remove_reader(handle)
+            os.close(handle)
+
     def _keeper_ended(self) -> None:
+        self._stop_watching()
         self._ending = self._loop.create_task(self._finish())
 
     async def _finish(self) -> None:
@@ -261,6 +263,13 @@ class Process:
         if self._popen.returncode is None:
             self._popen.kill()
 
+    def release(self) -> None:
+        """Let go of it without waiting: lifeline, pipes and all else that the loop watches."""
+        self.terminate()
+        self._stop_watching()
+        for drain in self._drains:
+            drain.close()
+
     def tree(self) -> list[int]:
         """Pids below the keeper, parents before children."""
         return proc.descendants(self.keeper_pid) if self._popen.returncode is None else []
@@ -273,6 +282,10 @@ class Process:
         """Whether the TCP connection from `peer_port` to `host_port` is a descendant's."""
         socket = proc.socket_inode(peer_port, host_port)
         return socket is not None and self.holds_socket(socket)
+
+    def mem_bytes(self) -> int:
+        """The tree's resident memory."""
+        return proc.resident_bytes(self.tree())
 
     def sample(self) -> Sample:
         """The tree's CPU since the last sample, its memory and number of processes."""
