@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="bkg-notebooks-") as place:
         workspace = Path(place, "workspace")
-        subprocess.run([sys.executable, "-m", "bkg_workbench", "init", str(workspace)], check=True)
+        subprocess.run([Path(sys.executable).with_name("bkg"), "init", workspace], check=True)
         status = _validate(notebooks, arguments[split + 1 :], workspace, Path(place))
         # The runner itself is no leftover: it carries no variable of the workspace.
         try:

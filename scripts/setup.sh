@@ -13,6 +13,8 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
     exit 1
 fi
 
+# Through links, so that an activated .venv names the Python that it was made from.
+python=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
 key=$("$python" - <<'PY'
 import hashlib, pathlib, sys
 digest = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{pathlib.Path.cwd()}".encode())
@@ -28,8 +30,10 @@ fi
 
 rm -f "$stamp"
 wanted=$("$python" -c 'import sys; print(*sys.version_info[:2])')
-usable() {
-    [[ -x .venv/bin/python && $(.venv/bin/python -c 'import sys; print(*sys.version_info[:2])') == "$wanted" ]]
+usable() { # of the same Python, and not moved here from another place
+    [[ -x .venv/bin/python ]] || return
+    [[ $(.venv/bin/python -c 'import sys; print(*sys.version_info[:2])') == "$wanted" ]] || return
+    [[ ! -f .venv/bin/bkg ]] || grep -qF "$PWD/.venv/" .venv/bin/bkg
 }
 if command -v uv > /dev/null; then
     echo "setup: building .venv with uv"

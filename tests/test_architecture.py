@@ -232,6 +232,12 @@ def test_no_file_grows_too_long() -> None:
     assert [name for name in LONGER_FILES if lengths.get(name, 0) <= MAX_LINES] == []
 
 
+def test_no_test_folder_is_a_package() -> None:
+    """`tests` is one namespace over several folders; an `__init__.py` would hide the others."""
+    found = [*ROOT.glob("tests/**/__init__.py"), *ROOT.glob("plugins/*/tests/**/__init__.py")]
+    assert [relative(path) for path in found] == []
+
+
 def test_every_module_says_what_it_owns() -> None:
     silent = [
         relative(path)
