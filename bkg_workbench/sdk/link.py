@@ -389,7 +389,9 @@ class Link:
 
     # -- tasks ----------------------------------------------------------------------------------
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
-        return self._track(asyncio.create_task(_until_closed(work)))
+        task = asyncio.create_task(_until_closed(work))
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
+        return self._track(task)
 
     def _track(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         self._tasks.add(task)

@@ -46,7 +46,7 @@ class Serving:
         self._context = Context(link, request, self.deadline, link.plugin.settings)
         self._ended: WorkbenchError | None = None
         self._answering = False
-        self._sent_chunks = False
+        self._started = False
         self.task = asyncio.create_task(self._run(), name=f"serve {request.capability}")
 
     def cancel(self) -> None:
@@ -62,12 +62,16 @@ class Serving:
         self._context._cancel()
         if not self._answering:
             self._ended = self._ended or error
-            self.task.cancel()
+            if self._started:  # a task cancelled before its first step would never answer
+                self.task.cancel()
 
     async def _run(self) -> None:
         data: Any = NULL
         error: WorkbenchError | None = None
+        self._started = True
         try:
+            if self._context.is_cancelled:
+                raise asyncio.CancelledError
             try:
                 data = raw(await self._produce())
             finally:
