@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from bkg_workbench.bus.channel import REGISTERED_LIMIT, MemoryChannel, memory_pair
+from bkg_workbench.bus.channel import REGISTERED_LIMIT, ChannelClosed, MemoryChannel, memory_pair
 from bkg_workbench.protocol.envelopes import (
     AnyEnvelope,
     Chunk,
@@ -64,6 +64,15 @@ class FakeHost:
         register = await self.next(Register)
         await self.send(Welcome(protocol=1, heartbeat_seconds=heartbeat_seconds, settings=settings))
         return register
+
+    async def end(self) -> int:
+        """The code that the plug-in closes with."""
+        try:
+            async with asyncio.timeout(5.0):
+                while True:
+                    await self.channel.receive()
+        except ChannelClosed as closed:
+            return closed.code
 
     async def request(self, capability: str, payload: Any = None, **fields: Any) -> str:
         """Send a request; its id."""

@@ -28,7 +28,7 @@ class Point(Struct, rename="camel"):
     """A place."""
 
     at_x: Annotated[int, Meta(ge=0)]
-    names: list[str] = []
+    names: tuple[str, ...] = ()
 
 
 async def test_a_coroutine_gets_a_typed_payload_and_answers() -> None:
