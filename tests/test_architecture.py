@@ -39,7 +39,8 @@ STARTS_PROCESSES = {
 }  # fmt: skip
 """Calls that start a process without an import that import-linter could see."""
 
-HTTP_SERVERS = {"aiohttp", "http.server", "socketserver", "starlette", "tornado", "uvicorn"}
+HTTP_SERVERS = {"aiohttp", "http.server", "socketserver", "starlette", "uvicorn"}
+"""tornado is not among them: Voilà is written in it, and `widgets` adds its pages there."""
 
 SUFFIXES_OF_LOCKS = (".lock", "package-lock.json")
 
