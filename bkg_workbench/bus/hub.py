@@ -104,9 +104,9 @@ class Hub:
         self.router, self.tokens = router, tokens
         self.clients: set[Connection] = set()
         self._clock, self._listener, self._instance = clock, listener, instance
-        self._unregistered = 0
+        self.unregistered = 0
         self._counter = 0
-        self._mismatches = 0
+        self.mismatches = 0
         self._refusals: deque[float] = deque(maxlen=10)
         self._sweeper: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
@@ -134,7 +134,7 @@ class Hub:
             known = peer.token is not None and self.tokens.client_of(peer.token) is not None
         else:
             known = peer.token is None or self.tokens.plugin_of(peer.token) is not None
-            if self._unregistered >= MAX_UNREGISTERED:
+            if self.unregistered >= MAX_UNREGISTERED:
                 return http.HTTPStatus.SERVICE_UNAVAILABLE
         if known:
             return None
@@ -153,14 +153,14 @@ class Hub:
 
     # -- plug-ins -------------------------------------------------------------------------------
     async def _serve_plugin(self, channel: Channel) -> None:
-        self._unregistered += 1
+        self.unregistered += 1
         try:
             connection = await self._introduce(channel)
         except _Refused as refused:
             await self._refuse(channel, refused.code, refused.error)
             return
         finally:
-            self._unregistered -= 1
+            self.unregistered -= 1
         why = "connection lost"
         try:
             await self._read(connection)
@@ -336,7 +336,7 @@ class Hub:
                 self._handle_request(connection, envelope)
             case Log() | Telemetry() | Health() if connection.kind == "plugin":
                 if envelope.plugin != connection.name:
-                    self._mismatches += 1
+                    self.mismatches += 1
                 if isinstance(envelope, Health):
                     self.router.healthy(connection.name, envelope.status == "up")
                     self._listener.beat(connection, envelope)

@@ -25,7 +25,7 @@ class Portal:
     def __init__(self, name: str = "bkg-portal") -> None:
         self._loop = _new_loop()
         self._ready = threading.Event()
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -48,7 +48,7 @@ class Portal:
     @property
     def is_open(self) -> bool:
         """Whether the loop runs, in this process (a forked child has no thread)."""
-        return self._thread.is_alive() and os.getpid() == self._pid
+        return self._thread.is_alive() and os.getpid() == self.pid
 
     @property
     def is_current(self) -> bool:
@@ -113,7 +113,7 @@ class Portal:
 
     def close(self, timeout: float = 10.0) -> None:
         """End the loop and its thread; a second call does nothing. `timeout` in seconds."""
-        if self._thread.is_alive() and os.getpid() == self._pid:
+        if self._thread.is_alive() and os.getpid() == self.pid:
             self._loop.call_soon_threadsafe(self._loop.stop)
             if not self.is_current:
                 self._thread.join(timeout)

@@ -168,6 +168,7 @@ class Configured(StateEvent, frozen=True):
     version: int
     errors: dict[str, str] = {}
     restart_needed: bool = False
+    config_schema: dict[str, Any] | None = None
 
 
 class Ported(StateEvent, frozen=True):
@@ -270,6 +271,7 @@ def fold_plugin(plugin: PluginState, event: AnyStateEvent) -> PluginState:
                 definition=replace(plugin.definition, settings=event.settings),
                 config_version=event.version,
                 config_errors=event.errors,
+                config_schema=event.config_schema or plugin.config_schema,
                 restart_needed=event.restart_needed,
             )
         case _:
