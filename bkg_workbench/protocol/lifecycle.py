@@ -313,8 +313,7 @@ def _after_end(m: Machine, code: int | None, at: float, jitter: float, policy: P
     if m.wanted == "down":
         return replace(_gone(m), state="stopped"), _timers(m)
     if m.ending == "again":
-        after, instructions = _spawn(_gone(m), m.reason)
-        return after, [*_timers(m), *instructions]
+        return _spawn(m, m.reason)
     return _fail(m, m.reason, at, jitter, policy, permanent=False)
 
 
