@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -157,13 +157,19 @@ class Database:
             return result
 
     async def _run(self, executor: ThreadPoolExecutor | None, fn: Callable[[], T]) -> T:
-        if executor is None:
-            raise StoreError(reason=f"{self.path.name} is closed", path=str(self.path))
+        return await asyncio.wrap_future(self._submit(executor, fn))
+
+    def submit(self, fn: Callable[[], T]) -> Future[T]:
+        """As `work`, without waiting. From any thread."""
+        return self._submit(self._writer, fn)
+
+    def _submit(self, executor: ThreadPoolExecutor | None, fn: Callable[[], T]) -> Future[T]:
         try:
-            future = executor.submit(fn)
+            if executor is not None:
+                return executor.submit(fn)
         except RuntimeError:
-            raise StoreError(reason=f"{self.path.name} is closed", path=str(self.path)) from None
-        return await asyncio.wrap_future(future)
+            pass
+        raise StoreError(reason=f"{self.path.name} is closed", path=str(self.path)) from None
 
     def _open_connection(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
         if connection is None:
