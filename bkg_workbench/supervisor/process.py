@@ -84,6 +84,9 @@ def _signal_name(number: int | None) -> str:
         return f"signal {number}"
 
 
+_released: list[subprocess.Popen[bytes]] = []
+"""Keepers that were let go of while they ended a tree; collected at the next start."""
+
 _kept: set[int] = set()
 _hooked = False
 
@@ -140,11 +143,13 @@ class Process:
         try:
             await asyncio.shield(process._spawned)
         except asyncio.CancelledError:
-            process.release()
+            # Nobody has it, but it is in order: its keeper ends it, and `_finish` collects that.
+            process.terminate()
             raise
         return process
 
     def _start(self) -> None:
+        _released[:] = [popen for popen in _released if popen.poll() is None]
         fds: list[int] = []
         try:
             for _ in range(4):
@@ -228,9 +233,7 @@ class Process:
     async def _finish(self) -> None:
         code = self._popen.wait()
         self.terminate()
-        await asyncio.wait([drain.ended for drain in self._drains], timeout=LINGER_SECONDS)
-        for drain in self._drains:
-            drain.close()
+        await asyncio.wait([self._drains[-1].ended], timeout=LINGER_SECONDS)
         report = self._report
         if report is None:
             lost = code < 0 and self.pid is not None
@@ -239,6 +242,9 @@ class Process:
                 env = self._spec.env
                 tags = env.get(proc.TAG, ""), env.get(proc.PLUGIN_TAG)
                 await asyncio.to_thread(sweep, *tags)
+        await asyncio.wait([drain.ended for drain in self._drains], timeout=LINGER_SECONDS)
+        for drain in self._drains:
+            drain.close()
         self._is_spawned()
         self._exit.set_result(report)
 
@@ -269,6 +275,8 @@ class Process:
         self._stop_watching()
         for drain in self._drains:
             drain.close()
+        if self._popen.poll() is None:
+            _released.append(self._popen)
 
     def tree(self) -> list[int]:
         """Pids below the keeper, parents before children."""
