@@ -19,6 +19,7 @@ from bkg_workbench.protocol.envelopes import Progress, Request, value
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from bkg_workbench.sdk.asking import Asker
     from bkg_workbench.sdk.link import Link
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class Context:
         `timeout` is in seconds. With `result_type` the answer is decoded to it. Raises the
         answer's own error, `RequestTimeout`, and `HostGone` where the connection is lost.
         """
-        return await self._link.call(
+        return await self._link.asker.call(
             capability,
             payload,
             timeout=self._within(capability, timeout),
@@ -103,7 +104,7 @@ class Context:
         self, capability: str, payload: Any = None, *, timeout: float | None = None
     ) -> Stream:
         """Ask another plug-in for a streamed reply; see `Stream`. Ends with this request."""
-        stream = self._link.stream(
+        stream = self._link.asker.stream(
             capability,
             payload,
             timeout=self._within(capability, timeout),
@@ -190,9 +191,9 @@ class Stream:
     waits unread.
     """
 
-    def __init__(self, link: Link, capability: str, open_: Callable[[], Any]) -> None:
+    def __init__(self, asker: Asker, capability: str, open_: Callable[[], Any]) -> None:
         self.closing: Any = None
-        self._link, self._capability, self._open = link, capability, open_
+        self._asker, self._capability, self._open = asker, capability, open_
         self._request_id: str | None = None
         self._ask: Ask | None = None
         self._done = False
@@ -221,7 +222,7 @@ class Stream:
         """End the stream; one that is still open is cancelled at its provider."""
         self._done = True
         if self._request_id is not None:
-            self._link.give_up(self._request_id)
+            self._asker.give_up(self._request_id)
 
     async def _next(self, ask: Ask) -> Any:
         while not ask.chunks and not ask.answer.done():

@@ -10,18 +10,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from bkg_workbench.bus.channel import REGISTERED_LIMIT, Channel, ChannelClosed
 from bkg_workbench.errors import (
     CapabilityNotFound,
     CapabilityUnavailable,
-    HostGone,
     Overloaded,
     PluginFailure,
     ProtocolError,
-    RequestError,
-    RequestTimeout,
     WorkbenchError,
 )
 from bkg_workbench.protocol.envelopes import (
@@ -35,19 +30,15 @@ from bkg_workbench.protocol.envelopes import (
     Welcome,
     decode,
     encode,
-    value,
 )
 from bkg_workbench.protocol.session import (
-    Answered,
     Arrived,
-    Progressed,
     Session,
-    Streamed,
     Withdrawn,
     respond,
 )
 from bkg_workbench.sdk import vitals
-from bkg_workbench.sdk.context import Ask, OnProgress, Stream, too_slow
+from bkg_workbench.sdk.asking import Asker, lost
 from bkg_workbench.sdk.serving import Serving
 
 if TYPE_CHECKING:
@@ -65,22 +56,23 @@ class Link:
         self.plugin, self.clock, self.channel = plugin, plugin.clock, channel
         self.is_welcome = False
         self.refusal: Error | None = None
-        self._session = Session(prefix="p", who="the Host")
+        self.session = Session(prefix="p", who="the Host")
+        self.asker = Asker(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._heartbeat_seconds = HEARTBEAT_SECONDS
         self._beats: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._has_beaten = False
-        self._closed = False
+        self.is_closed = False
 
     async def run(self) -> ChannelClosed:
         """Register and serve until the channel closes; how it closed."""
         self.channel.limit = REGISTERED_LIMIT
         try:
             await self.send(self.plugin.registration())
-            self._beats = self._spawn(self._beat(at_once=True))
-            self._spawn(self._measure())
-            self._spawn(self.plugin.bus_log.pump(self.send))
+            self._beats = self.spawn(self._beat(at_once=True))
+            self.spawn(self._measure())
+            self.spawn(self.plugin.bus_log.pump(self.send))
             while True:
                 self._receive(await self.channel.receive())
         except ChannelClosed as closed:
@@ -128,7 +120,7 @@ class Link:
 
     async def chunk(self, request: Request, data: Any) -> None:
         """Send the next piece of a streamed reply; waits while the way is full."""
-        chunk = self._session.chunk(request.request_id, data)
+        chunk = self.session.chunk(request.request_id, data)
         if chunk is not None:
             await self.send(chunk)
 
@@ -136,7 +128,7 @@ class Link:
         self, request_id: str, value: float, total: float | None, message: str | None
     ) -> None:
         """Send progress of a request that is still open."""
-        served = self._session.served.get(request_id)
+        served = self.session.served.get(request_id)
         if served is not None and not served.cancelled:
             await self.send(
                 Progress(request_id=request_id, value=value, total=total, message=message)
@@ -153,99 +145,13 @@ class Link:
             await self._respond(request.request_id, None, refused)
 
     async def _respond(self, request_id: str, data: Any, error: WorkbenchError | None) -> None:
-        if request_id not in self._session.served:
+        if request_id not in self.session.served:
             return
         try:
             await self.send(respond(request_id, data, error))
         except ChannelClosed:
             pass
-        self._session.served.pop(request_id, None)
-
-    # -- asking ---------------------------------------------------------------------------------
-    async def call(
-        self,
-        capability: str,
-        payload: Any,
-        *,
-        timeout: float | None,
-        token: str | None = None,
-        traceparent: str | None = None,
-        result_type: Any = None,
-        on_progress: OnProgress | None = None,
-    ) -> Any:
-        """Ask the Host; see `Context.call`."""
-        ask = Ask(on_progress)
-        request_id = await self._ask(ask, capability, payload, timeout, token, traceparent, False)
-        try:
-            data = await ask.answer
-        finally:
-            self.give_up(request_id)
-        if result_type is None:
-            return value(data)
-        try:
-            return msgspec.json.decode(data, type=result_type)
-        except msgspec.ValidationError as error:
-            raise RequestError(
-                f"{capability} answered something else than expected: {error}.",
-                capability=capability,
-            ) from None
-
-    def stream(
-        self,
-        capability: str,
-        payload: Any,
-        *,
-        timeout: float | None,
-        token: str | None = None,
-        traceparent: str | None = None,
-    ) -> Stream:
-        """Ask the Host for a streamed reply; see `Stream`."""
-
-        async def open_() -> tuple[str, Ask]:
-            ask = Ask()
-            request = await self._ask(ask, capability, payload, timeout, token, traceparent, True)
-            return request, ask
-
-        return Stream(self, capability, open_)
-
-    def give_up(self, request_id: str) -> None:
-        """Cancel a request of ours, if it is open."""
-        cancel = self._session.cancel(request_id)
-        if cancel is not None and not self._closed:
-            self._spawn(self.send(cancel))
-
-    async def _ask(
-        self,
-        ask: Ask,
-        capability: str,
-        payload: Any,
-        timeout: float | None,
-        token: str | None,
-        traceparent: str | None,
-        stream: bool,
-    ) -> str:
-        if self._closed:
-            raise lost(capability)
-        request = self._session.ask(
-            capability,
-            payload,
-            now=self.clock.monotonic(),
-            timeout=timeout,
-            stream=stream,
-            token=token,
-            traceparent=traceparent,
-            tag=ask,
-        )
-        self._sweep_if_needed(timeout)
-        try:
-            await self.send(request)
-        except ChannelClosed:
-            self._session.cancel(request.request_id)
-            raise lost(capability) from None
-        except BaseException:
-            self.give_up(request.request_id)
-            raise
-        return request.request_id
+        self.session.served.pop(request_id, None)
 
     # -- receiving ------------------------------------------------------------------------------
     def _receive(self, frame: bytes) -> None:
@@ -255,7 +161,7 @@ class Link:
                 case Welcome():
                     self._welcomed(envelope)
                 case Config():
-                    self._spawn(self._configure(envelope))
+                    self.spawn(self._configure(envelope))
                 case Error(error=text):
                     self.refusal = envelope
                     self.plugin.log.error("The Host says: %s", text)
@@ -285,34 +191,24 @@ class Link:
             error = CapabilityUnavailable(capability=name, plugins=[plugin.name])
         else:
             try:
-                outcome = self._session.receive(request, now=self.clock.monotonic())
+                outcome = self.session.receive(request, now=self.clock.monotonic())
             except Overloaded:
-                error = Overloaded(who=plugin.name, limit=self._session.limit)
+                error = Overloaded(who=plugin.name, limit=self.session.limit)
             else:
                 assert isinstance(outcome, Arrived)
                 served = outcome.served
                 served.tag = serving = Serving(self, handler, served)
                 self._track(serving.task)
-                self._sweep_if_needed(serving.deadline)
+                self.watch(request.deadline_ms and request.deadline_ms / 1000)
         if error is not None:
-            self._spawn(self.send(respond(request.request_id, error=error)))
+            self.spawn(self.send(respond(request.request_id, error=error)))
 
     def _answered(self, envelope: AnyEnvelope) -> None:
-        outcome = self._session.receive(envelope, now=self.clock.monotonic())
-        match outcome:
-            case Answered(asked=asked, data=data, error=None):
-                asked.tag.succeed(data)
-            case Answered(asked=asked, error=error) if error is not None:
-                asked.tag.fail(error)
-            case Streamed(asked=asked, data=data):
-                if not asked.tag.add(data):
-                    self.give_up(asked.request_id)
-                    asked.tag.fail(too_slow(asked.capability))
-            case Progressed(asked=asked, progress=progress):
-                if asked.tag.on_progress is not None:
-                    asked.tag.on_progress(progress)
-            case Withdrawn(served=served):
-                served.tag.cancel()
+        outcome = self.session.receive(envelope, now=self.clock.monotonic())
+        if isinstance(outcome, Withdrawn):
+            outcome.served.tag.cancel()
+        else:
+            self.asker.deliver(outcome)
 
     def _welcomed(self, welcome: Welcome) -> None:
         self.is_welcome = True
@@ -320,9 +216,9 @@ class Link:
             self._heartbeat_seconds = welcome.heartbeat_seconds
             if self._beats is not None:
                 self._beats.cancel()
-            self._beats = self._spawn(self._beat(at_once=not self._has_beaten))
+            self._beats = self.spawn(self._beat(at_once=not self._has_beaten))
         if welcome.settings is not None:
-            self._spawn(self.plugin.adopt(welcome.settings))
+            self.spawn(self.plugin.adopt(welcome.settings))
 
     async def _configure(self, config: Config) -> None:
         data: dict[str, str] | None = None
@@ -358,29 +254,29 @@ class Link:
             await self.clock.sleep(plugin.telemetry_seconds)
             await self.send(meter.sample())
 
-    def _sweep_if_needed(self, deadline: float | None) -> None:
-        if deadline is not None and (self._sweeper is None or self._sweeper.done()):
-            self._sweeper = self._spawn(self._sweep())
+    def watch(self, seconds: float | None) -> None:
+        """See to it that a deadline in `seconds` from now is noticed."""
+        if seconds is not None and (self._sweeper is None or self._sweeper.done()):
+            self._sweeper = self.spawn(self._sweep(seconds))
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, seconds: float) -> None:
         """One task for all deadlines, both ways; it ends when none is open."""
         while True:
+            await self.clock.sleep(min(SWEEP_SECONDS, max(0.001, seconds)))
             now = self.clock.monotonic()
-            for asked in self._session.expired(now):
-                self.give_up(asked.request_id)
-                asked.tag.fail(_too_late(asked.capability))
+            self.asker.sweep(now)
+            deadlines = [a.deadline for a in self.session.asked.values() if a.deadline is not None]
             for serving in self._servings():
-                if serving.deadline is not None and serving.deadline <= now:
-                    serving.expire()
-            due = [a.deadline for a in self._session.asked.values() if a.deadline is not None]
-            due += [s.deadline for s in self._servings() if s.deadline is not None]
-            ahead = [deadline - now for deadline in due if deadline > now]
-            if not due:
+                if serving.deadline is not None:
+                    deadlines.append(serving.deadline)
+                    if serving.deadline <= now:
+                        serving.expire()
+            if not deadlines:
                 return
-            await self.clock.sleep(min(SWEEP_SECONDS, max(0.001, min(ahead, default=1.0))))
+            seconds = min((d - now for d in deadlines if d > now), default=SWEEP_SECONDS)
 
     def _servings(self) -> list[Serving]:
-        return [s.tag for s in self._session.served.values() if s.tag is not None]
+        return [s.tag for s in self.session.served.values() if s.tag is not None]
 
     def _stopping(self, serving: Serving) -> WorkbenchError:
         return CapabilityUnavailable(
@@ -388,7 +284,7 @@ class Link:
         )
 
     # -- tasks ----------------------------------------------------------------------------------
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
         task = asyncio.create_task(_until_closed(work))
         task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
         return self._track(task)
@@ -399,9 +295,9 @@ class Link:
         return task
 
     async def _end(self) -> None:
-        self._closed = True
+        self.is_closed = True
         servings = self._servings()
-        asked, _ = self._session.close()
+        asked, _ = self.session.close()
         for open_ in asked:
             open_.tag.fail(lost(open_.capability))
         for serving in servings:
@@ -419,17 +315,3 @@ async def _until_closed(work: Coroutine[Any, Any, Any]) -> None:
         await work
     except ChannelClosed:
         pass
-
-
-def lost(capability: str) -> HostGone:
-    """The error of a call without a connection."""
-    return HostGone(
-        f"{capability} cannot be asked: there is no connection to the Host; it is tried again.",
-        capability=capability,
-    )
-
-
-def _too_late(capability: str) -> RequestTimeout:
-    return RequestTimeout(
-        f"No answer from {capability} in time; give it a longer timeout.", capability=capability
-    )

@@ -20,9 +20,10 @@ from bkg_workbench.bus.channel import Channel
 from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.errors import ConfigInvalid
 from bkg_workbench.protocol.envelopes import PROTOCOL, Register
+from bkg_workbench.sdk.asking import lost
 from bkg_workbench.sdk.context import OnProgress, Stream
 from bkg_workbench.sdk.handlers import Collect, Handler, make_handler
-from bkg_workbench.sdk.link import Link, lost
+from bkg_workbench.sdk.link import Link
 from bkg_workbench.sdk.logs import BusLog
 from bkg_workbench.sdk.settings import Settings, config_schema, convert
 from bkg_workbench.sdk.vitals import Check, Gauge, check_gauge_name
@@ -169,7 +170,7 @@ class Plugin:
         Inside a request use `context.call`. Raises the answer's own error, `RequestTimeout`, and
         `HostGone` without a connection.
         """
-        return await self._connected(capability).call(
+        return await self._connected(capability).asker.call(
             capability, payload, timeout=timeout, result_type=result_type, on_progress=on_progress
         )
 
@@ -177,7 +178,7 @@ class Plugin:
         self, capability: str, payload: Any = None, *, timeout: float | None = None
     ) -> Stream:
         """Ask for a streamed reply outside a request; see `Stream`."""
-        return self._connected(capability).stream(capability, payload, timeout=timeout)
+        return self._connected(capability).asker.stream(capability, payload, timeout=timeout)
 
     def _connected(self, capability: str) -> Link:
         if self.link is None:

@@ -127,7 +127,7 @@ async def test_without_time_left_nothing_is_asked() -> None:
 
     async with served(plugin) as host:
         request_id = await host.request("demo.late", deadline_ms=100)
-        await aeventually(lambda: plugin.link and plugin.link._session.served)
+        await aeventually(lambda: plugin.link and plugin.link.session.served)
         await clock.advance(0.2)
         assert (await host.response(request_id)).code == "request_timeout"
         assert caught
