@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import uvloop
 from websockets.asyncio.client import connect
@@ -28,7 +29,7 @@ from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import serve as serve_bus
 from bkg_workbench.protocol.envelopes import raw, value
 
-Ask = Callable[[dict[str, object]], Awaitable[object]]
+Ask = Callable[[dict[str, Any]], Awaitable[object]]
 PAYLOADS = {
     "220 B": {"text": "x" * 150, "n": 1},
     "10 KB": {"rows": [[i, i / 7] for i in range(700)]},
@@ -71,14 +72,14 @@ class Echo:
             reply = json.loads(message)
             self.waiting.pop(reply["id"]).set_result(reply["data"])
 
-    async def ask(self, payload: dict[str, object]) -> object:
+    async def ask(self, payload: dict[str, Any]) -> object:
         self.count += 1
         future = self.waiting[self.count] = asyncio.get_running_loop().create_future()
         await self.socket.send(json.dumps({"id": self.count, "payload": payload}))
         return await future
 
 
-async def latency(ask: Ask, payload: dict[str, object], count: int) -> list[float]:
+async def latency(ask: Ask, payload: dict[str, Any], count: int) -> list[float]:
     """Seconds of `count` requests, one after the other."""
     taken = []
     for _ in range(count):
@@ -88,7 +89,7 @@ async def latency(ask: Ask, payload: dict[str, object], count: int) -> list[floa
     return taken
 
 
-async def throughput(ask: Ask, payload: dict[str, object], count: int, width: int = 64) -> float:
+async def throughput(ask: Ask, payload: dict[str, Any], count: int, width: int = 64) -> float:
     """Requests per second with `width` in flight."""
     left = iter(range(count))
 
@@ -112,15 +113,16 @@ async def measure(rounds: int, count: int) -> None:
     router.define("echo", ["echo.x"], [])
     router.expect("echo", True)
     here = [sys.executable, __file__]
-    plugin = subprocess.Popen([*here, "--plugin", str(server.port), tokens.issue("echo", 1)])
-    bare = subprocess.Popen(
-        [*here, "--echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    token = tokens.issue("echo", 1)
+    plugin = await asyncio.create_subprocess_exec(*here, "--plugin", str(server.port), token)
+    bare = await asyncio.create_subprocess_exec(
+        *here, "--echo", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert bare.stdout is not None
     echo = Echo()
-    await echo.start(int(bare.stdout.readline()))
+    await echo.start(int(await bare.stdout.readline()))
 
-    async def ask_bus(payload: dict[str, object]) -> object:
+    async def ask_bus(payload: dict[str, Any]) -> object:
         return value(await router.call("echo.x", raw(payload), OWNER))
 
     try:
@@ -129,16 +131,16 @@ async def measure(rounds: int, count: int) -> None:
             await report(name, payload, {"bus": ask_bus, "bare": echo.ask}, rounds, count)
     finally:
         plugin.terminate()
-        plugin.wait()
+        await plugin.wait()
         echo.reader.cancel()
         await echo.socket.close()
-        bare.communicate()
+        await bare.communicate()
         await hub.close()
         await server.close()
 
 
 async def report(
-    name: str, payload: dict[str, object], asks: dict[str, Ask], rounds: int, count: int
+    name: str, payload: dict[str, Any], asks: dict[str, Ask], rounds: int, count: int
 ) -> None:
     """Measure and print one payload's rows."""
     taken: dict[str, list[float]] = {key: [] for key in asks}
@@ -193,7 +195,7 @@ def run_plugin(port: int, token: str) -> None:
     plugin = Plugin("echo")
 
     @plugin.capability("echo.x", idempotent=True)
-    async def echo(payload: dict[str, object]) -> dict[str, object]:
+    async def echo(payload: dict[str, Any]) -> dict[str, Any]:
         return payload
 
     plugin.run()

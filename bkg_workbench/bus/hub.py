@@ -12,21 +12,17 @@ import http
 from collections import deque
 from typing import Any, Protocol
 
-import msgspec
-
 from bkg_workbench.bus.channel import REGISTERED_LIMIT, Channel, ChannelClosed, Peer
 from bkg_workbench.bus.clock import Clock
-from bkg_workbench.bus.connection import BACKLOG_BYTES, Connection
-from bkg_workbench.bus.identity import Caller, Tokens
-from bkg_workbench.bus.router import DEFAULT_TIMEOUT, Finished, Router
+from bkg_workbench.bus.connection import Connection
+from bkg_workbench.bus.desk import Desk
+from bkg_workbench.bus.identity import Tokens
+from bkg_workbench.bus.router import Finished, Router
 from bkg_workbench.errors import (
     AlreadyRegistered,
     Forbidden,
-    Overloaded,
     PluginNotFound,
     ProtocolError,
-    RequestCancelled,
-    RequestError,
     Unauthenticated,
     WorkbenchError,
 )
@@ -50,7 +46,6 @@ from bkg_workbench.protocol.envelopes import (
     encode,
 )
 from bkg_workbench.protocol.routing import conflicts
-from bkg_workbench.protocol.session import Arrived, Served, Withdrawn, respond
 
 HEARTBEAT_SECONDS = 10.0
 REGISTER_SECONDS = 5.0
@@ -109,7 +104,8 @@ class Hub:
         self.mismatches = 0
         self._refusals: deque[float] = deque(maxlen=10)
         self._sweeper: asyncio.Task[None] | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._desk = Desk(router, clock, listener.refused)
 
     def start(self) -> None:
         """Begin to sweep deadlines and peers that do not read."""
@@ -124,9 +120,10 @@ class Hub:
         plugins = [e.connection for e in self.router.entries.values() if e.connection]
         closing = [c.close(1001, "the Host stops") for c in [*plugins, *self.clients]]
         await asyncio.gather(*closing, return_exceptions=True)
-        for task in list(self._serving):
+        await self._desk.close()
+        for task in list(self._closing):
             task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     def admit(self, peer: Peer) -> http.HTTPStatus | None:
         """Judge a handshake by path and token, before a WebSocket exists."""
@@ -235,9 +232,12 @@ class Hub:
             raise _Refused(NAME_LIVE, AlreadyRegistered(plugin=old.name))
         old.fenced = True
         self.router.disconnected(old)
-        closing = asyncio.create_task(old.close(1001, "replaced", flush=False))
-        self._serving.add(closing)
-        closing.add_done_callback(self._serving.discard)
+        self._close(old, 1001, "replaced")
+
+    def _close(self, connection: Connection, code: int, reason: str) -> None:
+        closing = asyncio.create_task(connection.close(code, reason, flush=False))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _connect(self, connection: Connection, register: Register) -> None:
         name = connection.name
@@ -333,7 +333,7 @@ class Hub:
                 now = self._clock.monotonic()
                 self.router.deliver(connection.session.receive(envelope, now=now))
             case Request() | Cancel():
-                self._handle_request(connection, envelope)
+                self._desk.handle(connection, envelope)
             case Log() | Telemetry() | Health() if connection.kind == "plugin":
                 if envelope.plugin != connection.name:
                     self.mismatches += 1
@@ -349,97 +349,6 @@ class Hub:
                 kind = type(envelope).__struct_config__.tag
                 raise ProtocolError(reason=f"{kind} is not expected here")
 
-    # -- requests from peers --------------------------------------------------------------------
-    def _handle_request(self, connection: Connection, envelope: Request | Cancel) -> None:
-        try:
-            outcome = connection.session.receive(envelope, now=self._clock.monotonic())
-        except Overloaded as error:
-            connection.post(respond(envelope.request_id, error=error))
-            return
-        if isinstance(outcome, Withdrawn):
-            task = connection.tasks.get(envelope.request_id)
-            if task is not None:
-                task.cancel()
-        elif isinstance(outcome, Arrived):
-            task = asyncio.create_task(
-                self._serve(connection, outcome.served), name=f"bus-serve-{connection.name}"
-            )
-            connection.tasks[envelope.request_id] = task
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-
-    async def _serve(self, connection: Connection, served: Served) -> None:
-        """Answer one request of a peer: exactly one response, whatever happens."""
-        request, session = served.request, connection.session
-        response: Response | None
-        try:
-            data = await self._ask_for(connection, request)
-            response = session.answer(request.request_id, data)
-        except asyncio.CancelledError:
-            error = RequestCancelled(capability=request.capability)
-            response = session.answer(request.request_id, error=error)
-        except WorkbenchError as error:
-            response = session.answer(request.request_id, error=error)
-        except Exception as error:
-            self._listener.refused("internal_error", f"{request.capability}: {error!r}")
-            response = session.answer(
-                request.request_id, error=WorkbenchError(capability=request.capability)
-            )
-        finally:
-            connection.tasks.pop(request.request_id, None)
-        if response is not None:
-            connection.post(response)
-
-    async def _ask_for(self, connection: Connection, request: Request) -> Any:
-        if not is_name(request.capability):
-            raise RequestError(
-                f"{request.capability[:80]!r} is not a capability's name.",
-                capability=request.capability[:80],
-            )
-        caller = self._caller(connection, request)
-        streams = request.stream and connection.protocol >= 1
-
-        def on_chunk(data: msgspec.Raw) -> None:
-            if connection.backlog > BACKLOG_BYTES:
-                raise Overloaded(
-                    f"The stream of {request.capability} ended: more than 1 MiB of it was not "
-                    "read.",
-                    capability=request.capability,
-                )
-            chunk = connection.session.chunk(request.request_id, data)
-            if chunk is not None:
-                connection.post(chunk)
-
-        def on_progress(progress: Progress) -> None:
-            connection.post(msgspec.structs.replace(progress, request_id=request.request_id))
-
-        milliseconds = request.deadline_ms
-        return await self.router.call(
-            request.capability,
-            request.payload,
-            caller,
-            timeout=DEFAULT_TIMEOUT if milliseconds is None else milliseconds / 1000,
-            stream=streams,
-            on_chunk=on_chunk if streams else None,
-            on_progress=on_progress if connection.protocol >= 1 else None,
-            traceparent=request.traceparent,
-        )
-
-    def _caller(self, connection: Connection, request: Request) -> Caller:
-        if connection.kind == "client":
-            return Caller(connection.name, ("*",), sink=connection)
-        calls = self.router.entries[connection.name].calls
-        if request.token is None:
-            return Caller(connection.name, calls)
-        caller = self.router.tokens.get(request.token)
-        if caller is None:
-            raise Unauthenticated(
-                f"The token that {connection.name} sent with {request.capability} is not that of "
-                "an open request.",
-                what=request.capability,
-            )
-        return caller.within(calls)
-
     async def _sweep(self) -> None:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
@@ -448,11 +357,7 @@ class Hub:
             for connection in [*plugins, *self.clients]:
                 if connection.is_stuck:
                     self._refused("slow_reader", f"{connection.name} does not read; dropped")
-                    closing = asyncio.create_task(
-                        connection.close(1008, "does not read", flush=False)
-                    )
-                    self._serving.add(closing)
-                    closing.add_done_callback(self._serving.discard)
+                    self._close(connection, 1008, "does not read")
 
 
 class _Refused(Exception):

@@ -1,0 +1,445 @@
+"""The Host's inside: supervisor, bus, store and state, wired together in one event loop.
+
+Owns the order of starting and stopping, and the one place where what happens (a plug-in moved,
+registered, was configured) becomes an event that everybody sees. The `host.*` capabilities are in
+`host.services`; policy is in the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from typing import Any
+
+import msgspec
+
+from bkg_workbench._version import __version__
+from bkg_workbench.bus.clock import Clock, SystemClock
+from bkg_workbench.bus.connection import Connection
+from bkg_workbench.bus.hub import Hub
+from bkg_workbench.bus.identity import Tokens
+from bkg_workbench.bus.router import Finished, Router
+from bkg_workbench.bus.websocket import Server
+from bkg_workbench.client.attach import ConnectionFile
+from bkg_workbench.errors import InvalidParams, WorkbenchError
+from bkg_workbench.host import launch, ports
+from bkg_workbench.host.services import Services
+from bkg_workbench.host.subscriptions import Subscriptions
+from bkg_workbench.host.workspace import Workspace
+from bkg_workbench.protocol import schema as schemas
+from bkg_workbench.protocol.definition import Definition
+from bkg_workbench.protocol.envelopes import Health, Log, Register, Telemetry, value
+from bkg_workbench.protocol.state import (
+    AnyStateEvent,
+    Beat,
+    Beaten,
+    Cleared,
+    Configured,
+    Defined,
+    Disconnected,
+    Moved,
+    Notice,
+    Noticed,
+    Port,
+    Ported,
+    Prepared,
+    Registered,
+    Removed,
+    WorkbenchState,
+    fold,
+)
+from bkg_workbench.store.configs import MIGRATIONS, Configs, Loaded, Stored
+from bkg_workbench.store.database import Database
+from bkg_workbench.store.logs import Batch, Logs
+from bkg_workbench.store.samples import Samples
+from bkg_workbench.supervisor.proc import sweep
+from bkg_workbench.supervisor.process import LaunchSpec
+from bkg_workbench.supervisor.supervisor import Supervisor
+
+RESCAN_SECONDS = 2.0
+SAMPLE_SECONDS = 5.0
+OFF_LOOP_BYTES = 64 * 1024
+
+
+class Engine:
+    """One Host's engine. All methods belong to the portal's loop."""
+
+    def __init__(self, workspace: Workspace, clock: Clock | None = None) -> None:
+        self.workspace = workspace
+        self.clock: Clock = clock or SystemClock()
+        self.instance = secrets.token_hex(8)
+        self.stopping = asyncio.Event()
+        self.state = WorkbenchState(
+            instance=self.instance,
+            version=__version__,
+            workspace=str(workspace.root),
+            started_at=self.clock.now_ms(),
+        )
+        self.subscriptions = Subscriptions()
+        self.database = Database(workspace.database, MIGRATIONS)
+        self.configs = Configs(self.database, workspace.plugins, workspace.hidden, self.clock)
+        self.logs = Logs(workspace.logs, self.clock)
+        self.samples = Samples(workspace.hidden / "samples.db", self.clock)
+        self.supervisor = Supervisor(
+            prepare=self._prepare,
+            on_moved=self._moved,
+            on_prepared=lambda name, line: self.emit(Prepared(plugin=name, line=line)),
+            on_lines=self._lines,
+            drain=self._drain,
+            clock=self.clock,
+        )
+        self.tokens = Tokens(self.supervisor.owner_of_connection)
+        self.router = Router(self.clock, self, self._check)
+        self.hub = Hub(
+            clock=self.clock,
+            listener=self,
+            tokens=self.tokens,
+            router=self.router,
+            instance=self.instance,
+        )
+        self.router.local = Services(self).handlers()
+        self._server: Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sampled: dict[str, float] = {}
+        self._effective: dict[str, dict[str, Any]] = {}
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    # -- start and stop -------------------------------------------------------------------------
+    async def start(self, *, autostart: bool = True) -> None:
+        """Bring everything up. Raises `WorkspaceError`, `StoreError`."""
+        tags = self.workspace.past_instances()
+        self.workspace.remember_instances([*tags, self.instance])
+        await asyncio.to_thread(_sweep, tags)
+        self.workspace.remember_instances([self.instance])
+        self.logs.open()
+        self.samples.open()
+        self.logs.listen(self._log_batch)
+        self._apply(await self.configs.load())
+        self.hub.start()
+        self._server, self.port = await ports.listen_bus(self.hub)
+        self.emit(
+            Ported(
+                ports=(
+                    Port(
+                        name="bus",
+                        port=self.port,
+                        url=f"ws://127.0.0.1:{self.port}/bus",
+                        owner=f"pid {os.getpid()}",
+                    ),
+                )
+            )
+        )
+        self.token = self.tokens.issue_client("client")
+        self.write_connection_file()
+        self._spawn(self._rescan(), "host-rescan")
+        self._spawn(self._sample(), "host-sampler")
+        if autostart:
+            self.supervisor.autostart()
+
+    @property
+    def file_descriptors(self) -> list[int]:
+        """Of the listening sockets, to be closed in forked children."""
+        return self._server.file_descriptors if self._server else []
+
+    async def wait_until_stopping(self) -> None:
+        """Return when somebody asked the Host to stop."""
+        await self.stopping.wait()
+
+    def write_connection_file(self) -> None:
+        """Say in `.bkg/host.json` how to reach this Host."""
+        web = next((p.url for p in self.state.ports if p.name == "web"), None)
+        self.workspace.write_connection_file(
+            ConnectionFile(
+                bus=f"ws://127.0.0.1:{self.port}",
+                web=web,
+                pid=os.getpid(),
+                started_at=self.state.started_at,
+                instance=self.instance,
+                token=self.token,
+                version=__version__,
+            )
+        )
+
+    def add_port(self, port: Port) -> None:
+        """Add a row to the port table, or replace the one of its name."""
+        others = tuple(p for p in self.state.ports if p.name != port.name)
+        self.emit(Ported(ports=(*others, port)))
+        self.write_connection_file()
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.stopping.set()
+        self.workspace.remove_connection_file(self.instance)
+        await self.supervisor.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hub.close()
+        if self._server is not None:
+            await self._server.close()
+        await asyncio.to_thread(self._close_stores)
+        self.workspace.remember_instances([])
+
+    def _close_stores(self) -> None:
+        for part in (self.logs, self.samples, self.database):
+            part.close()
+
+    def abandon(self) -> None:
+        """Let go of every plug-in at once (their keepers end them); for a dying kernel."""
+        self.workspace.remove_connection_file(self.instance)
+        self.supervisor.abandon()
+
+    def _spawn(self, coroutine: Any, name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- what everybody sees --------------------------------------------------------------------
+    def emit(self, event: AnyStateEvent) -> None:
+        """Fold an event into the state and tell the followers."""
+        self.state = fold(self.state, event)
+        self.subscriptions.publish("state", event)
+
+    def notice(self, key: str, text: str, level: Any = "warn") -> None:
+        """Put up a banner; one of the same key is replaced."""
+        self.logs.append("host", "host", level, text)
+        self.emit(Noticed(notice=Notice(key=key, text=text, at=self.clock.now_ms(), level=level)))
+
+    def clear(self, key: str) -> None:
+        """Take a banner down."""
+        if any(n.key == key for n in self.state.notices):
+            self.emit(Cleared(key=key))
+
+    def _apply(self, loaded: Loaded) -> None:
+        """Make definitions that were loaded, or have changed, known to every part."""
+        for definition in loaded.definitions:
+            known = self.state.plugins.get(definition.name)
+            version = loaded.versions.get(definition.name, 0)
+            if known and known.definition == definition and known.config_version == version:
+                continue
+            name = definition.name
+            self.router.define(name, definition.capabilities, definition.calls)
+            self.supervisor.define(definition)
+            self.emit(Defined(plugin=name, definition=definition, config_version=version))
+            self._spawn(self.judge(name), f"host-judge-{name}")
+        present = {d.name for d in loaded.definitions}
+        for name in set(self.state.plugins) - present:
+            self._spawn(self._forget(name), f"host-forget-{name}")
+        for text in loaded.notices:
+            self.notice(f"config:{text[:60]}", text)
+
+    async def _forget(self, name: str) -> None:
+        await self.supervisor.remove(name)
+        self.router.remove(name)
+        self.emit(Removed(plugin=name))
+
+    async def _rescan(self) -> None:
+        while True:
+            await self.clock.sleep(RESCAN_SECONDS)
+            try:
+                loaded = await self.configs.rescan()
+            except WorkbenchError as error:
+                self.notice("rescan", str(error), "error")
+                continue
+            if loaded is not None:
+                self._apply(loaded)
+
+    # -- config ---------------------------------------------------------------------------------
+    async def judge(self, name: str, *, restart_needed: bool | None = None) -> dict[str, str]:
+        """Check a plug-in's effective settings and tell everybody: {pointer: message}."""
+        stored = await self.configs.get(name)
+        plugin = self.state.plugins.get(name)
+        if plugin is None:
+            return {}
+        schema = stored.schema
+        errors = await asyncio.to_thread(
+            self.configs.problems, stored.definition, stored.settings, schema
+        )
+        masked = schemas.mask(schema, stored.settings) if schema else stored.definition.settings
+        needed = plugin.restart_needed if restart_needed is None else restart_needed
+        self.emit(
+            Configured(
+                plugin=name,
+                settings=masked,
+                version=stored.version,
+                errors=errors,
+                restart_needed=needed,
+                config_schema=schema,
+            )
+        )
+        return errors
+
+    async def effective(self, name: str, stored: Stored | None = None) -> dict[str, Any]:
+        """A plug-in's effective settings, secrets in clear. Raises `ConfigInvalid`."""
+        one = stored or await self.configs.get(name)
+        self._effective[name] = await asyncio.to_thread(
+            self.configs.effective, one.definition, one.settings, one.schema
+        )
+        return self._effective[name]
+
+    async def write_runtime(self, name: str) -> dict[str, Any]:
+        """Write what the plug-in will read, and give it."""
+        settings = await self.effective(name)
+        file = self.workspace.plugin_folder(name) / "config.runtime.json"
+        await self.configs.write_runtime(name, settings, file)
+        return settings
+
+    async def _prepare(self, definition: Definition, generation: int) -> LaunchSpec:
+        """The supervisor asks for the next process of a plug-in."""
+        name = definition.name
+        await self.write_runtime(name)
+        env = launch.environment(
+            definition,
+            self.workspace,
+            port=self.port,
+            token=self.tokens.issue(name, generation),
+            instance=self.instance,
+            outer=os.environ,
+        )
+        return launch.spec(definition, self.workspace.plugins, env)
+
+    # -- the supervisor tells -------------------------------------------------------------------
+    def _moved(self, name: str, event: Moved) -> None:
+        up = event.chapter.state in ("starting", "stopping", "running", "degraded")
+        self.router.expect(name, event.wanted == "up" and up)
+        self.emit(event)
+        self.samples.add_event(
+            name, event.chapter.event, event.chapter.state, event.chapter.why, event.chapter.at
+        )
+
+    def _lines(self, name: str, stream: str, lines: list[str]) -> None:
+        level = "warn" if stream == "stderr" else "info"
+        for line in lines:
+            self.logs.append(name, stream, level, line)
+
+    async def _drain(self, name: str, seconds: float) -> None:
+        await self.router.drain(name, seconds)
+
+    # -- the hub tells (Listener) ---------------------------------------------------------------
+    def registered(
+        self,
+        connection: Connection,
+        register: Register,
+        routed: tuple[str, ...],
+        refused: tuple[str, ...],
+    ) -> None:
+        """A plug-in is connected."""
+        name = connection.name
+        self.emit(
+            Registered(
+                plugin=name,
+                port=register.port,
+                capabilities=routed,
+                conflicts=refused,
+                meta=register.meta or {},
+                config_schema=register.config_schema,
+            )
+        )
+        self.supervisor.registered(name, connection.generation)
+        if refused:
+            listed = ", ".join(refused)
+            self.notice(
+                f"conflict:{name}",
+                f"{name} registered capabilities that its definition does not declare: {listed}. "
+                "They are not routed.",
+            )
+        else:
+            self.clear(f"conflict:{name}")
+        self._spawn(self._remember(name, register.config_schema), f"host-schema-{name}")
+
+    async def _remember(self, name: str, schema: dict[str, Any] | None) -> None:
+        if schema is not None:
+            await self.configs.remember_schema(name, schema)
+        await self.judge(name, restart_needed=False)
+
+    def disconnected(self, connection: Connection, why: str) -> None:
+        """A plug-in's connection has gone."""
+        self.emit(Disconnected(plugin=connection.name))
+        self.supervisor.disconnected(connection.name, connection.generation)
+
+    def beat(self, connection: Connection, health: Health) -> None:
+        """A health beat."""
+        beat = Beat(at=self.clock.now_ms(), status=health.status, detail=health.detail)
+        self.emit(Beaten(plugin=connection.name, beat=beat))
+        self.supervisor.beat(connection.name, connection.generation, health.status)
+
+    def logged(self, connection: Connection, log: Log) -> None:
+        """A log line."""
+        stamp = log.timestamp
+        self.logs.append(connection.name, "log", log.level, log.message, timestamp=stamp)
+
+    def sampled(self, connection: Connection, telemetry: Telemetry) -> None:
+        """A telemetry sample of a plug-in's own."""
+        self._sampled[connection.name] = self.clock.monotonic()
+        self._add_sample(
+            connection.name, telemetry.cpu, telemetry.mem_bytes, dict(telemetry.numbers)
+        )
+
+    def finished(self, record: Finished) -> None:
+        """A request has its answer."""
+        if not record.capability.startswith("host."):
+            self.samples.add_call(record)
+
+    def refused(self, code: str, text: str) -> None:
+        """A peer was turned away or struck."""
+        self.logs.append("host", "host", "warn", f"{code}: {text}")
+
+    def settings(self, plugin: str) -> dict[str, Any] | None:
+        """The effective settings, for `welcome`."""
+        return self._effective.get(plugin)
+
+    # -- telemetry and logs ---------------------------------------------------------------------
+    async def _sample(self) -> None:
+        """Measure the process trees of plug-ins that send no telemetry of their own."""
+        while True:
+            await self.clock.sleep(SAMPLE_SECONDS)
+            now = self.clock.monotonic()
+            for name, sample in self.supervisor.samples().items():
+                if now - self._sampled.get(name, -1e9) > 3 * SAMPLE_SECONDS:
+                    self._add_sample(name, sample.cpu, sample.mem_bytes, {})
+
+    def _add_sample(
+        self, name: str, cpu: float | None, mem_bytes: float | None, numbers: dict[str, float]
+    ) -> None:
+        at = self.clock.now_ms()
+        self.samples.add_sample(name, at, cpu, mem_bytes, numbers)
+        data = {"plugin": name, "at": at, "cpu": cpu, "mem_bytes": mem_bytes, **numbers}
+        self.subscriptions.publish("telemetry", data)
+
+    def _log_batch(self, batch: Batch) -> None:
+        # Called on the log writer's thread.
+        if not self._closed:
+            self._loop.call_soon_threadsafe(self._publish_logs, batch)
+
+    def _publish_logs(self, batch: Batch) -> None:
+        topic = f"logs.{batch.plugin}"
+        if self.subscriptions.wanted(topic, "logs"):
+            self.subscriptions.publish(topic, batch.to_wire(), also="logs")
+
+    async def _check_later(
+        self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw
+    ) -> None:
+        await asyncio.to_thread(self._check_now, capability, way, schema, data)
+
+    def _check_now(
+        self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw
+    ) -> None:
+        errors = schemas.validate(schema, value(data))
+        if errors:
+            raise InvalidParams(capability=capability, errors=errors)
+
+    def _check(self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw) -> Any:
+        """Validate a payload or a result; large ones off the loop."""
+        if len(bytes(data)) > OFF_LOOP_BYTES:
+            return self._check_later(capability, way, schema, data)
+        self._check_now(capability, way, schema, data)
+        return None
+
+
+def _sweep(tags: list[str]) -> None:
+    for tag in tags:
+        sweep(tag)

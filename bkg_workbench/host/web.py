@@ -1,0 +1,111 @@
+"""The control centre's web server: Voilà over the workspace's dashboards.
+
+Owns its command line, its token and its place in the port table. It runs below a keeper like a
+plug-in does, so it ends with the Host however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import urllib.request
+from typing import TYPE_CHECKING
+
+from bkg_workbench.errors import StartFailed
+from bkg_workbench.host import ports
+from bkg_workbench.protocol.state import Port
+from bkg_workbench.supervisor.process import LaunchSpec, Process
+
+if TYPE_CHECKING:
+    from bkg_workbench.host.engine import Engine
+
+START_SECONDS = 60.0
+CULL_SECONDS = 120
+
+
+class Web:
+    """One Voilà server for one Host. Its methods belong to the Host's event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._process: Process | None = None
+        self._tail: list[str] = []
+        self._url = ""
+
+    async def start(self) -> str:
+        """Start the server, wait until it answers, and give the control centre's URL.
+
+        Raises `StartFailed` with the server's last lines; `PortTaken`.
+        """
+        if self._process is not None:
+            return self._url
+        port = ports.choose("BKG_WEB_PORT")
+        token = secrets.token_urlsafe(24)
+        environment = {
+            **os.environ,
+            "BKG_WORKSPACE": str(self._engine.workspace.root),
+            "BKG_INSTANCE": self._engine.instance,
+            "JUPYTER_TOKEN": token,
+        }
+        spec = LaunchSpec(
+            argv=tuple(command(str(self._engine.workspace.dashboards), port)),
+            cwd=self._engine.workspace.root,
+            env=environment,
+            grace_seconds=3.0,
+        )
+        self._process = await Process.spawn(spec, self._lines)
+        base = f"http://127.0.0.1:{port}"
+        self._url = f"{base}/?token={token}"
+        await self._answers(base)
+        self._engine.add_port(Port(name="web", port=port, url=self._url, owner="Voilà"))
+        return self._url
+
+    async def _answers(self, base: str) -> None:
+        assert self._process is not None
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await asyncio.to_thread(_is_up, f"{base}/static/base/favicon.ico"):
+                    if ended.done():
+                        raise StartFailed(
+                            plugin="The web server", reason=str(ended.result()), log=self._tail
+                        )
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise StartFailed(
+                plugin="The web server",
+                reason=f"it did not answer within {START_SECONDS:g} s",
+                log=self._tail,
+            ) from None
+        finally:
+            if not ended.done():
+                ended.cancel()
+
+    def _lines(self, stream: str, lines: list[str]) -> None:
+        self._tail = [*self._tail, *lines][-20:]
+        for line in lines:
+            self._engine.logs.append("web", stream, "info", line)
+
+    async def stop(self) -> None:
+        """End the server; a second call does nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            await process.wait()
+
+
+def command(dashboards: str, port: int) -> list[str]:
+    """Voilà's command line; its token comes by `JUPYTER_TOKEN`, never by an argument."""
+    return [sys.executable, "-m", "voila", dashboards, f"--port={port}", "--no-browser"]
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,243 @@
+"""What a Workbench does, the same over a direct call, a memory channel and a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bkg_workbench import Host, Workbench, attach
+from bkg_workbench.bus.channel import Peer, memory_pair
+from bkg_workbench.client.outbound import ChannelOutbound
+from bkg_workbench.client.portal import Portal
+from bkg_workbench.errors import (
+    CapabilityNotFound,
+    CapabilityUnavailable,
+    ConfigConflict,
+    ConfigInvalid,
+    InvalidParams,
+    PluginDisconnected,
+    PluginFailure,
+    PluginNotFound,
+    RequestTimeout,
+)
+from tests.helpers import eventually
+from tests.plugins import write_plugin
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """One Host with the demo plug-in, running."""
+    place = tmp_path_factory.mktemp("workspace")
+    (place / "plugins").mkdir()
+    (place / "plugins" / "plugins.json").write_text("[]\n")
+    write_plugin(place, autostart=True)
+    with Host(place) as host:
+        host.start("demo")
+        host.call("demo.greet", {"name": "nobody"})
+        eventually(lambda: host.logs("demo"))
+        yield host
+
+
+@contextlib.contextmanager
+def over_memory(owner: Host) -> Iterator[Workbench]:
+    """A workbench on a memory channel to the owner's hub, in the owner's loop."""
+    engine = owner._engine
+
+    async def join() -> ChannelOutbound:
+        host_end, own_end = memory_pair(Peer(path="/attach", token=engine.token))
+        accepting = asyncio.create_task(engine.hub.accept(host_end))
+        engine._tasks.add(accepting)
+        accepting.add_done_callback(engine._tasks.discard)
+        outbound = ChannelOutbound(own_end, str(owner.workspace))
+        await outbound.start()
+        return outbound
+
+    class Borrowed(Portal):
+        def __init__(self) -> None:
+            self.__dict__ = owner._portal.__dict__
+
+        def close(self, timeout: float = 10.0) -> None:
+            """It is the owner's."""
+
+    outbound = owner._portal.run(join())
+    with Workbench(Borrowed(), outbound, owner.workspace) as bench:
+        yield bench
+
+
+@pytest.fixture(params=["direct", "memory", "websocket"])
+def bench(request: pytest.FixtureRequest, owner: Host) -> Iterator[Workbench]:
+    owner.start("demo")
+    if request.param == "direct":
+        yield owner
+    elif request.param == "memory":
+        with over_memory(owner) as made:
+            yield made
+    else:
+        with attach(owner.workspace) as made:
+            yield made
+
+
+def test_a_call_gives_the_plugins_result(bench: Workbench) -> None:
+    assert bench.call("demo.greet", {"name": "Ada"})["text"].endswith("Ada")
+
+
+async def test_the_async_twin_gives_the_same(bench: Workbench) -> None:
+    assert (await bench.acall("demo.greet", {"name": "Ada"}))["text"].endswith("Ada")
+    assert [c["number"] async for c in bench.astream("demo.count", {"to": 3})] == [0, 1, 2]
+
+
+def test_a_stream_gives_its_pieces_in_order(bench: Workbench) -> None:
+    pieces = [c["number"] for c in bench.stream("demo.count", {"to": 500})]
+    assert pieces == list(range(500))
+
+
+def test_a_stream_that_is_left_early_leaves_nothing_in_flight(
+    bench: Workbench, owner: Host
+) -> None:
+    stream = bench.stream("demo.count", {"to": 1_000_000})
+    assert next(stream)["number"] == 0
+    stream.close()  # type: ignore[attr-defined]
+    entry = owner._engine.router.entries["demo"]
+    eventually(lambda: not entry.connection.session.asked)
+
+
+def test_progress_reaches_the_asker(bench: Workbench) -> None:
+    seen: list[Any] = []
+    bench.call("demo.slow", {"seconds": 0}, on_progress=seen.append)
+    assert [(p.value, p.total, p.message) for p in seen] == [(1.0, 2.0, "half")]
+
+
+@pytest.mark.parametrize(
+    ("capability", "payload", "error"),
+    [
+        ("demo.nothing", {}, CapabilityNotFound),
+        ("demo.greet", {"nam": "Ada"}, InvalidParams),
+        ("demo.greet", {"name": 5}, InvalidParams),
+        ("demo.fail", {"how": "params"}, InvalidParams),
+        ("demo.fail", {}, PluginFailure),
+        ("host.plugin.get", {"name": "nobody"}, PluginNotFound),
+        ("host.plugin.get", {"nam": "demo"}, InvalidParams),
+    ],
+)
+def test_errors_are_the_same_class_everywhere(
+    bench: Workbench, capability: str, payload: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error) as caught:
+        bench.call(capability, payload)
+    assert "secret detail" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_deadline_is_kept(bench: Workbench) -> None:
+    with pytest.raises(RequestTimeout):
+        bench.call("demo.slow", {"seconds": 60}, timeout=0.2)
+
+
+def test_the_state_shows_the_plugin(bench: Workbench) -> None:
+    plugin = bench.plugin("demo")
+    assert plugin.state == "running"
+    assert plugin.wanted == "up"
+    assert plugin.pid
+    assert set(plugin.capabilities) >= {"demo.greet", "demo.count"}
+    assert plugin.meta["version"] == "1.2"
+    assert [p.name for p in bench.plugins()] == ["demo"]
+    eventually(lambda: bench.state.plugins["demo"] == owner_view(bench))
+
+
+def owner_view(bench: Workbench) -> Any:
+    return bench.plugin("demo")
+
+
+def test_stop_and_start_are_seen_by_everybody(bench: Workbench, owner: Host) -> None:
+    changed = threading.Event()
+    unsubscribe = bench.on_change(lambda _: changed.set())
+    assert bench.stop("demo").state == "stopped"
+    assert owner.plugin("demo").state == "stopped"
+    eventually(lambda: bench.state.plugins["demo"].state == "stopped")
+    assert changed.is_set()
+    with pytest.raises(CapabilityUnavailable):
+        bench.call("demo.greet", {"name": "Ada"})
+    assert bench.start("demo").state == "running"
+    eventually(lambda: bench.state.plugins["demo"].state == "running")
+    unsubscribe()
+
+
+def test_a_restart_loses_no_request(bench: Workbench) -> None:
+    before = bench.plugin("demo").generation
+    answers: list[str] = []
+
+    def ask() -> None:
+        answers.extend(bench.call("demo.greet", {"name": str(n)})["text"] for n in range(40))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    bench.restart("demo")
+    thread.join()
+    assert [text.split()[-1] for text in answers] == [str(n) for n in range(40)]
+    assert bench.plugin("demo").generation > before
+
+
+def test_a_crash_is_told_at_once_and_mended(bench: Workbench) -> None:
+    before = bench.plugin("demo").generation
+    with pytest.raises(PluginDisconnected):
+        bench.call("demo.die", {"code": 3})
+    eventually(lambda: bench.plugin("demo").generation > before, timeout=10)
+    eventually(lambda: bench.plugin("demo").state == "running", timeout=10)
+    assert "exit 3" in (bench.plugin("demo").last_exit or "")
+
+
+def test_settings_are_saved_applied_live_kept_and_restored(bench: Workbench) -> None:
+    config = bench.config("demo")
+    saved = bench.save_config(
+        "demo", {"greeting": "Moin", "password": "s3cret"}, config["version"], reason="test"
+    )
+    assert saved["applied"] == "live"
+    assert bench.call("demo.greet", {"name": "Ada"})["text"] == "Moin Ada"
+    shown = bench.config("demo")
+    assert shown["settings"]["password"] == "***"
+    assert shown["effective"]["times"] == 1
+    with pytest.raises(ConfigConflict):
+        bench.save_config("demo", {}, config["version"])
+    with pytest.raises(ConfigInvalid) as caught:
+        bench.save_config("demo", {"times": 99}, shown["version"])
+    assert "/times" in caught.value.facts["errors"]
+    history = bench.config_history("demo")
+    assert "s3cret" not in repr(history)
+    newest = max(history, key=lambda one: one["version"])
+    assert newest["reason"] == "test"
+    bench.restore_config("demo", config["version"])
+    assert bench.call("demo.greet", {"name": "Ada"})["text"].startswith("Hello")
+
+
+def test_log_lines_can_be_searched_and_followed(bench: Workbench) -> None:
+    batches: list[Any] = []
+    unsubscribe = bench.follow(["logs.demo"], lambda _topic, data: batches.append(data))
+    bench.call("demo.greet", {"name": "Grace"})
+    eventually(lambda: any("Grace" in r["message"] for b in batches for r in b["records"]))
+    unsubscribe()
+    found = eventually(lambda: bench.logs("demo", text="greeting Grace"))
+    assert {r["plugin"] for r in found} == {"demo"}
+    assert found[-1]["level"] == "info"
+    assert list(found.df["message"])[-1] == "greeting Grace"
+
+
+def test_calls_and_events_are_kept(bench: Workbench) -> None:
+    bench.call("demo.greet", {"name": "Ada"})
+    calls = eventually(lambda: bench.calls("demo.greet", outcome="ok"))
+    assert calls[-1]["plugin"] == "demo"
+    assert calls[-1]["duration_ms"] >= 0
+    assert {"starting", "running"} <= {e["state"] for e in bench.events("demo", limit=10_000)}
+
+
+def test_ports_and_info_say_where_the_host_is(bench: Workbench) -> None:
+    assert bench.ports()[0]["name"] == "bus"
+    info = bench.info()
+    assert info["workspace"] == bench.workspace
+    assert info["uptimeSeconds"] >= 0
