@@ -13,8 +13,7 @@ import os
 import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from bkg_workbench.bus.channel import Channel
 from bkg_workbench.bus.clock import Clock, SystemClock
@@ -27,6 +26,9 @@ from bkg_workbench.sdk.link import Link
 from bkg_workbench.sdk.logs import BusLog
 from bkg_workbench.sdk.settings import Settings, config_schema, convert
 from bkg_workbench.sdk.vitals import Check, Gauge, check_gauge_name
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 F = TypeVar("F", bound=Callable[..., Any])
 Hook = Callable[[], Awaitable[None] | None]
@@ -220,6 +222,8 @@ class Plugin:
     def executor(self) -> ThreadPoolExecutor:
         """The threads of handlers declared with `thread=True`."""
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=self.name)
         return self._executor
 

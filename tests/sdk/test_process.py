@@ -258,6 +258,16 @@ async def test_a_blocked_thread_does_not_keep_the_process(bus: Bus, tmp_path: Pa
         assert (await end(running))[0] == 0
 
 
+async def test_importing_the_sdk_loads_nothing_that_a_declaration_does_not_need() -> None:
+    heavy = ("websockets", "psutil", "uvloop", "jsonschema", "IPython", "concurrent.futures.thread")
+    code = f"import sys, bkg_workbench.sdk; print([m for m in {heavy} if m in sys.modules])"
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await running.communicate()
+    assert output.decode().strip() == "[]"
+
+
 # -- connecting again -----------------------------------------------------------------------------
 class Attempts:
     """What connecting does, try by try: an error to raise, or a Host's end to hand out."""
