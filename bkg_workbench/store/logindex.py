@@ -8,6 +8,7 @@ writer. Everything but `search` runs in this database's own writer thread.
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -28,10 +29,11 @@ from bkg_workbench.store.logtext import LEVELS
 
 ROUND_BYTES = 2 * 1024 * 1024
 """How much is read in one transaction."""
-TEXT_ROWS = 4_000
+TEXT_ROWS = 1_000
 """How many rows enter the full-text index in one transaction, and leave the index in one."""
-RECENT_ROWS = 20_000
+RECENT_ROWS = 10_000
 """How many of the newest rows are simply read through before the full-text index is asked."""
+PAGE_ROWS = 2_000
 REGEX_SECONDS = 2.0
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -67,6 +69,14 @@ class _Cursor:
     file: LogFile
     segment: Segment | None = None
     offset: int = 0
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything written so far is read."""
+        segments = self.file.segments()
+        if not segments:
+            return True
+        return self.segment is segments[-1] and self.offset >= segments[-1].size
 
 
 class LogIndex:
@@ -117,7 +127,8 @@ class LogIndex:
 
     async def catch_up(self) -> None:
         """Return once everything that the files hold now can be found."""
-        await self._database.work(self._catch_up)
+        if not all(cursor.is_at_end for cursor in list(self._cursors.values())):
+            await self._database.work(self._catch_up)
 
     # Following the files
 
@@ -291,36 +302,35 @@ def _conditions(query: QueryLogs) -> tuple[str, list[Any]]:
 def _by_text(connection: sqlite3.Connection, query: QueryLogs) -> list[tuple[Any, ...]]:
     """Read through the nearest rows first, since a common text is found there at once."""
     where, values = _conditions(query)
-    order, text = _order(query), (query.text or "").lower()
-    scan = (
-        f"SELECT * FROM (SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY seq {order} "
-        f"LIMIT {RECENT_ROWS})"
-    )
-    match = "instr(lower(message), ?)"
+    order, text = _order(query), query.text or ""
+    match = "message LIKE ? ESCAPE '!'"
+    pattern = "%" + re.sub("([!%_])", r"!\1", text) + "%"
+    nearest = f"FROM records WHERE {where} ORDER BY seq {order} LIMIT {RECENT_ROWS}"
     found = connection.execute(
-        f"{scan} WHERE {match} ORDER BY seq {order} LIMIT ?", (*values, text, query.limit)
+        f"SELECT * FROM (SELECT {_COLUMNS} {nearest}) WHERE {match} ORDER BY seq {order} LIMIT ?",
+        (*values, pattern, query.limit),
     ).fetchall()
     if len(found) == query.limit:
         return found
-    edge = connection.execute(
-        f"SELECT {'MIN' if order == 'DESC' else 'MAX'}(seq), COUNT(*) FROM ({scan})", values
+    edge = "MIN" if order == "DESC" else "MAX"
+    last, count = connection.execute(
+        f"SELECT {edge}(seq), COUNT(*) FROM (SELECT seq {nearest})", values
     ).fetchone()
-    if edge[1] < RECENT_ROWS:
+    if count < RECENT_ROWS:
         return found
-    beyond = "seq < ?" if order == "DESC" else "seq > ?"
-    values = [*values, edge[0]]
+    where += " AND seq < ?" if order == "DESC" else " AND seq > ?"
+    values.append(last)
     if len(text) >= 3:
-        # LIKE on the full-text table uses the trigrams; its wildcards only widen what `match`
-        # narrows again. Rows that have not entered it yet are read through.
-        beyond += (
+        # Only LIKE without ESCAPE uses the trigrams: its wildcards find too much, which `match`
+        # sorts out. Rows that have not entered the full-text index yet are read through.
+        where += (
             " AND (id IN (SELECT rowid FROM texts WHERE message LIKE ?)"
             " OR id > (SELECT id FROM texts_position))"
         )
         values.append(f"%{text}%")
     found += connection.execute(
-        f"SELECT {_COLUMNS} FROM records WHERE {where} AND {beyond} AND {match} "
-        f"ORDER BY seq {order} LIMIT ?",
-        (*values, text, query.limit - len(found)),
+        f"SELECT {_COLUMNS} FROM records WHERE {where} AND {match} ORDER BY seq {order} LIMIT ?",
+        (*values, pattern, query.limit - len(found)),
     ).fetchall()
     return found
 
@@ -329,18 +339,47 @@ def _by_regex(connection: sqlite3.Connection, query: QueryLogs) -> list[tuple[An
     end = time.monotonic() + REGEX_SECONDS
     pattern = _compile(query.regex or "")
     where, values = _conditions(query)
-    sql = f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY seq {_order(query)}"
     text = (query.text or "").lower()
-    found: list[tuple[Any, ...]] = []
-    for row in connection.execute(sql, values):
-        if (left := end - time.monotonic()) <= 0 or (
-            fits := matches(pattern, row[5], left)
-        ) is None:
+    order, hits = _order(query), list[int]()
+    beyond = "seq < ?" if order == "DESC" else "seq > ?"
+    edge = 2**62 if order == "DESC" else 0
+    # A page comes as one value: SQLite lets go of the interpreter once, not once a row.
+    page_sql = (
+        "SELECT json_group_array(json_array(seq, message)) FROM (SELECT seq, message FROM records "
+        f"WHERE {where} AND {beyond} ORDER BY seq {order} LIMIT {PAGE_ROWS})"
+    )
+    page: list[Any] = [None] * PAGE_ROWS
+    while len(page) == PAGE_ROWS and len(hits) < query.limit:
+        page = msgspec.json.decode(connection.execute(page_sql, (*values, edge)).fetchone()[0])
+        edge = page[-1][0] if page else edge
+        fits = _matching(pattern, page, end)
+        if fits is None:
             raise _wrong("/regex", f"takes longer than {REGEX_SECONDS:g} s; narrow the query")
-        if fits and text in row[5].lower():
+        hits += [seq for seq, message in fits if text in message.lower()]
+    chosen = msgspec.json.encode(hits[: query.limit]).decode()
+    return connection.execute(
+        f"SELECT {_COLUMNS} FROM records WHERE seq IN (SELECT value FROM json_each(?)) "
+        f"ORDER BY seq {order}",
+        (chosen,),
+    ).fetchall()
+
+
+def _matching(pattern: Any, page: list[Any], end: float) -> list[Any] | None:
+    """The (seq, message) that fit; None when the time is up."""
+    if time.monotonic() >= end:
+        return None
+    quantifiers = sum(map(pattern.pattern.count, "*+{"))
+    if quantifiers <= 1 and all(len(message) <= 1_000 for _, message in page):
+        # Too little to run away, and a clock would cost four times the search.
+        search = pattern.search
+        return [row for row in page if search(row[1])]
+    found = []
+    for row in page:
+        fits = matches(pattern, row[1], end - time.monotonic())
+        if fits is None:
+            return None
+        if fits:
             found.append(row)
-            if len(found) == query.limit:
-                break
     return found
 
 
@@ -353,11 +392,13 @@ def _compile(pattern: str) -> Any:
 
 def matches(pattern: Any, message: str, seconds: float) -> bool | None:
     """Whether a compiled pattern is found; None when it takes longer than `seconds`."""
-    # Letting go of the interpreter for each line would cost more than the search; a line that
-    # takes long must not hold it.
-    for limit, lets_go in ((min(seconds, 0.01), False), (seconds, True)):
-        with contextlib.suppress(TimeoutError):
-            return pattern.search(message, timeout=limit, concurrent=lets_go) is not None
+    if seconds <= 0:
+        return None
+    with contextlib.suppress(TimeoutError):
+        return pattern.search(message, timeout=min(seconds, 0.01)) is not None
+    # A line that takes long must not hold the interpreter meanwhile.
+    with contextlib.suppress(TimeoutError):
+        return pattern.search(message, timeout=seconds, concurrent=True) is not None
     return None
 
 

@@ -273,14 +273,15 @@ class Logs:
     def _take(self, taken: list[tuple[Any, ...]], untold: dict[str, int]) -> None:
         by_plugin: dict[str, list[Record]] = {}
         numbers = itertools.count(self._next_seq)
-        for plugin, source, level, message, at, timestamp in taken:
+        messages = logtext.clean_all([line[3] for line in taken])
+        for (plugin, source, level, _, at, timestamp), message in zip(taken, messages, strict=True):
             record = Record(
                 next(numbers),
                 at,
                 plugin,
                 source if source in logtext.SOURCES else "log",
                 logtext.level_of(level),
-                logtext.clean(message),
+                message,
                 None if timestamp is None else logtext.timestamp_of(timestamp),
             )
             found = by_plugin.get(plugin)

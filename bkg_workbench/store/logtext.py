@@ -31,6 +31,7 @@ _ESCAPES = re.compile(
 )
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_TOGETHER = 32
 _HINTS = ("bkg_", "bearer", "basic ", "token", "passw", "secret", "key", "authoriz")
 _KEY = re.compile(r"(bkg_[0-9a-f]{12}_)[A-Za-z0-9_-]+")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{4,}")
@@ -53,6 +54,22 @@ def clean(message: str) -> str:
         message = message.rsplit("\r", 1)[-1].replace("\n", "\\n")
         return _CONTROLS.sub("�", message)
     return redact(message)
+
+
+def clean_all(messages: list[str]) -> list[str]:
+    """`clean` for many: most lines need nothing, and together that is seen quickly."""
+    cleaned: list[str] = []
+    for start in range(0, len(messages), _TOGETHER):
+        some = messages[start : start + _TOGETHER]
+        joined = "".join(some)
+        lower = joined.lower()
+        is_plain = (
+            len(joined) <= MAX_BYTES // 4
+            and joined.isprintable()
+            and not any(hint in lower for hint in _HINTS)
+        )
+        cleaned += some if is_plain else map(clean, some)
+    return cleaned
 
 
 def _cut(message: str) -> str:
