@@ -18,11 +18,15 @@ MAX_HITS = 500
 
 RootName = Annotated[str, Meta(description="A workspace root by its name; default: defaultRoot")]
 Beneath = Annotated[str, Meta(description="Relative to the root; '' is the root itself")]
-Percent = Annotated[
-    Literal["percent"] | None,
-    Meta(description="'percent': the path is percent-encoded, since its bytes are not UTF-8"),
-]
+Percent = (
+    Annotated[
+        Literal["percent"],
+        Meta(description="'percent': the path is percent-encoded, since its bytes are not UTF-8"),
+    ]
+    | None
+)
 Glob = Annotated[str, Meta(min_length=1, max_length=256)]
+Line = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 Position = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
@@ -44,11 +48,11 @@ class TreeQuery(Query):
     depth: Annotated[
         int, Meta(ge=1, le=MAX_DEPTH, description="Levels below path; 1 is its own entries")
     ] = 3
-    limit: Annotated[
-        int | None,
-        Meta(ge=1, le=MAX_ENTRIES, description="Entries a page; default: setting maxFiles"),
-    ] = None
-    after: Annotated[str | None, Meta(description="`next` of the page before")] = None
+    limit: (
+        Annotated[int, Meta(ge=1, le=MAX_ENTRIES, description="Entries a page; default: maxFiles")]
+        | None
+    ) = None
+    after: Annotated[str, Meta(description="`next` of the page before")] | None = None
 
 
 class Entry(Result, omit_defaults=True):
@@ -141,8 +145,8 @@ class ReadQuery(Query):
     """Which file, and which part: lines (1-based, inclusive) or bytes (0-based, end exclusive)."""
 
     path: Annotated[str, Meta(min_length=1, description="Relative to the root")]
-    start_line: Annotated[int | None, Meta(ge=1, le=2**53 - 1)] = None
-    end_line: Annotated[int | None, Meta(ge=1, le=2**53 - 1)] = None
+    start_line: Line | None = None
+    end_line: Line | None = None
     start_byte: Position | None = None
     end_byte: Position | None = None
 
