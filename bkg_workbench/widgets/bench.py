@@ -1,0 +1,57 @@
+"""What the panels need of a workbench: the few names that they call, and nothing else.
+
+A `Workbench` has them all; so has the small one that the tests use. Owns no behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from bkg_workbench.protocol.state import WorkbenchState
+
+Unsubscribe = Callable[[], None]
+
+
+class Bench(Protocol):
+    """The part of `Workbench` that panels use. Its callbacks come on a thread of its own."""
+
+    @property
+    def state(self) -> WorkbenchState:
+        """The workspace as last known."""
+
+    @property
+    def lost(self) -> str | None:
+        """Why the Host is out of reach, or None."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the Host is there and the workbench is open."""
+
+    def on_change(self, fn: Callable[[WorkbenchState], None], /) -> Unsubscribe:
+        """Call `fn` with each new state."""
+
+    def follow(self, topics: list[str], fn: Callable[[str, Any], None], /) -> Unsubscribe:
+        """Call `fn` with topic and data of each event of `topics`; topic `reset` ends them."""
+
+    def start(self, name: str, *, wait: bool = True) -> Any:
+        """Wish a plug-in up."""
+
+    def stop(self, name: str, *, wait: bool = True) -> Any:
+        """Wish a plug-in down."""
+
+    def restart(self, name: str, *, wait: bool = True) -> Any:
+        """Wish a plug-in down and up again."""
+
+    def info(self) -> dict[str, Any]:
+        """Version, instance and uptime of the Host."""
+
+    def logs(
+        self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
+    ) -> list[dict[str, Any]]:
+        """Log records, oldest first."""
+
+    def telemetry(
+        self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
+    ) -> list[dict[str, Any]]:
+        """Telemetry samples, oldest first."""
