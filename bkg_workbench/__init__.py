@@ -29,7 +29,7 @@ _PLACES = {
 }
 
 _HOOKS = {
-    "display": "bkg_workbench.widgets.display:display_bench",
+    "display": "bkg_workbench.widgets.display:show",
     "frame": "bkg_workbench.widgets.frames:frame",
 }
 

@@ -6,6 +6,7 @@ notebook and a dashboard says what is wrong. What is shown is `view.fold`'s; sta
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import ipywidgets
 from IPython.core.getipython import get_ipython
+from IPython.display import display
 
 from bkg_workbench.errors import WorkbenchError
 from bkg_workbench.protocol.state import WorkbenchState
@@ -181,14 +183,14 @@ def display_bench(bench: Bench) -> ControlCentre:
     return centre
 
 
-def mimebundle(bench: Bench) -> dict[str, Any]:
-    """What `bench` is at the end of a cell: the control centre, and its text for a terminal."""
-    bundle: dict[str, Any] = {"text/plain": text(bench)}
+def show(bench: Bench) -> None:
+    """Show `bench` where it stands at the end of a cell; in a terminal as text."""
     shell = get_ipython()
     if shell is not None and hasattr(shell, "kernel"):
         widget = display_bench(bench)._repr_mimebundle_()
-        bundle = {**widget, **bundle}
-    return bundle
+        display({**widget, "text/plain": text(bench)}, raw=True)  # type: ignore[no-untyped-call]
+    else:
+        sys.stdout.write(text(bench) + "\n")
 
 
 def text(bench: Bench) -> str:

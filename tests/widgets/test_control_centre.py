@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from bkg_workbench.errors import HostNotFound, PluginNotFound
-from bkg_workbench.widgets import display_bench, mimebundle, page, text
+from bkg_workbench.widgets import display_bench, page, show, text
 from bkg_workbench.widgets.display import ControlCentre, Sorry
 from bkg_workbench.widgets.panels import RowWidget
 from bkg_workbench.widgets.pulse import Lease, Pulse
@@ -237,9 +237,12 @@ def test_one_workbench_has_one_page_however_often_it_is_shown(bench: FakeBench) 
     second.close()
 
 
-def test_outside_a_notebook_a_workbench_is_its_text(bench: FakeBench) -> None:
+def test_outside_a_notebook_a_workbench_is_its_text(
+    bench: FakeBench, capsys: pytest.CaptureFixture[str]
+) -> None:
     bench.move("repoagent", "failed", "no start.sh")
-    assert mimebundle(bench) == {"text/plain": text(bench)}
+    show(bench)
+    assert capsys.readouterr().out == text(bench) + "\n"
     assert "repoagent  failed     no start.sh" in text(bench)
 
 
