@@ -185,11 +185,16 @@ class Actor:
             last_exit=m.last_exit,
         )
 
-    async def change(self) -> None:
-        """Return at the next transition."""
+    def change(self) -> asyncio.Future[None]:
+        """Done at the next transition from now on; shared, so it must not be cancelled."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+        return self._changed
+
+    async def stopped(self) -> None:
+        """Return once it is stopped."""
+        while self.machine.state != "stopped":
+            await asyncio.shield(self.change())
 
     # --- instructions out ----------------------------------------------------------------------
 

@@ -83,8 +83,7 @@ class Supervisor:
         """Stop a plug-in and forget it. Raises PluginNotFound."""
         actor = self._actor(name)
         actor.take(events.StopAsked(at=self._now(), why="removed"))
-        while actor.machine.state != "stopped":
-            await actor.change()
+        await actor.stopped()
         self._actors.pop(name, None)
 
     def names(self) -> list[str]:
@@ -125,9 +124,7 @@ class Supervisor:
         deadline = asyncio.ensure_future(self._outside.clock.sleep(timeout))
         try:
             while not self._is_settled(actor, wish):
-                change = asyncio.ensure_future(actor.change())
-                await asyncio.wait({change, deadline}, return_when=asyncio.FIRST_COMPLETED)
-                change.cancel()
+                await asyncio.wait({actor.change(), deadline}, return_when=asyncio.FIRST_COMPLETED)
                 if deadline.done() and not self._is_settled(actor, wish):
                     raise _too_late(actor, timeout)
                 wish = "up" if actor.machine.wanted == "up" else wish
@@ -241,8 +238,7 @@ class Supervisor:
     async def _all_stopped(self, names: Iterable[str], seconds: float) -> None:
         async def stopped() -> None:
             for name in names:
-                while self._actors[name].machine.state != "stopped":
-                    await self._actors[name].change()
+                await self._actors[name].stopped()
 
         work = asyncio.ensure_future(stopped())
         deadline = asyncio.ensure_future(self._outside.clock.sleep(seconds))
