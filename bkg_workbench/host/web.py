@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bkg_workbench.host.engine import Engine
 
 START_SECONDS = 60.0
-CULL_SECONDS = 120
 
 
 class Web:
@@ -47,7 +46,7 @@ class Web:
             **os.environ,
             "BKG_WORKSPACE": str(self._engine.workspace.root),
             "BKG_INSTANCE": self._engine.instance,
-            "JUPYTER_TOKEN": token,
+            "BKG_WEB_TOKEN": token,
         }
         spec = LaunchSpec(
             argv=tuple(command(str(self._engine.workspace.dashboards), port)),
@@ -67,7 +66,7 @@ class Web:
         ended = asyncio.ensure_future(self._process.wait())
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not await asyncio.to_thread(_is_up, f"{base}/static/base/favicon.ico"):
+                while not await asyncio.to_thread(_is_up, f"{base}/health"):
                     if ended.done():
                         raise StartFailed(
                             plugin="The web server", reason=str(ended.result()), log=self._tail
@@ -97,8 +96,8 @@ class Web:
 
 
 def command(dashboards: str, port: int) -> list[str]:
-    """Voilà's command line; its token comes by `JUPYTER_TOKEN`, never by an argument."""
-    return [sys.executable, "-m", "voila", dashboards, f"--port={port}", "--no-browser"]
+    """The pages' command line; their token comes by `BKG_WEB_TOKEN`, never by an argument."""
+    return [sys.executable, "-m", "bkg_workbench.widgets.pages", f"--port={port}", dashboards]
 
 
 def _is_up(url: str) -> bool:
