@@ -14,9 +14,10 @@ Kind = Literal["definition", "name", "word", "text"]
 DEFINITION, NAME, WORD = 8.0, 4.0, 2.0
 _HALF_LIFE_MS = 30 * 24 * 3600 * 1000
 _KEYWORDS = (
-    "abstract|async|class|const|def|define|enum|export|extern|final|fn|func|function|impl|inline|"
-    "interface|let|local|macro|mod|module|namespace|override|package|private|protected|protocol|"
-    "pub|public|record|sealed|static|struct|sub|trait|type|typedef|union|unsafe|val|var|virtual"
+    "abstract|async|class|const|def|default|define|enum|export|extern|final|fn|func|function|"
+    "impl|inline|interface|let|local|macro|mod|module|mut|namespace|override|package|private|"
+    "protected|protocol|pub|public|record|sealed|static|struct|sub|trait|type|typedef|union|"
+    "unsafe|val|var|virtual"
 )
 _DEFINES = re.compile(
     rf"^[ \t]*(?:#[ \t]*)?(?:(?:{_KEYWORDS})(?:\([^()]*\))?[ \t*]+(?:\([^()]*\)[ \t]*)?)+$"

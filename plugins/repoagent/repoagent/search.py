@@ -339,14 +339,12 @@ class _Globs:
             return False
         if self._include is None or is_directory:
             return True
-        if self._include.match(path, name, False):
-            return True
-        # A glob that matches a directory takes in all that lies below it.
-        parts = path.split("/")[:-1]
-        return any(
-            self._include.match("/".join(parts[: n + 1]), part, True)
-            for n, part in enumerate(parts)
-        )
+        # A glob that matches a directory takes in all that lies below it; the nearest word counts.
+        verdict = self._include.match(path, name, False)
+        while verdict is None and path:
+            path = path.rpartition("/")[0]
+            verdict = self._include.match(path, path.rpartition("/")[2], True)
+        return verdict is True
 
 
 def _decode(line: bytes) -> str:
