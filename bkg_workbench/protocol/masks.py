@@ -11,7 +11,6 @@ from typing import Any
 
 from bkg_workbench.protocol.references import (
     MAX_DEPTH,
-    MAX_NODES,
     Schema,
     branches,
     item_schemas,
@@ -31,8 +30,14 @@ def is_secret(schema: Schema) -> bool:
 
 def secrets(schema: Schema | None) -> list[str]:
     """Pointers of the secrets; `*` stands for any index or any further key."""
+    root = schema or {}
     found: set[str] = set()
-    _find_secrets(schema or {}, schema or {}, "", found, 0, [MAX_NODES])
+    level: list[tuple[str, Any]] = [("", root)]
+    # Level by level, so that the endless depths of a recursive schema come last.
+    for _ in range(MAX_DEPTH):
+        views = [(path, view) for path, one in level[:500] for view in views_of(root, one)]
+        found.update(path for path, view in views if is_secret(view))
+        level = [(path + step, below) for path, view in views for step, below in _below(view)]
     return sorted(found)
 
 
@@ -182,19 +187,6 @@ def _fits(new: Any, old: Any) -> bool:
     if isinstance(new, list) and isinstance(old, list):
         return len(new) == len(old) and all(map(_fits, new, old))
     return is_same(new, old)
-
-
-def _find_secrets(
-    root: Schema, schema: Any, path: str, found: set[str], depth: int, left: list[int]
-) -> None:
-    left[0] -= 1
-    if depth > MAX_DEPTH or left[0] < 0:
-        return
-    for view in views_of(root, schema):
-        if is_secret(view):
-            found.add(path)
-        for step, below in _below(view):
-            _find_secrets(root, below, path + step, found, depth + 1, left)
 
 
 def _below(view: Schema) -> Iterator[tuple[str, Any]]:

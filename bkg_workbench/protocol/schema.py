@@ -38,14 +38,19 @@ def defaults(schema: Schema | None) -> dict[str, Any]:
     be followed has no default.
     """
     root = schema or {}
-    value = _default(root, root, 0, [MAX_NODES])
+    value = _default(root, root, frozenset({"#"}), 0, [MAX_NODES])
     return value if isinstance(value, dict) else {}
 
 
-def _default(root: Schema, schema: Any, depth: int, left: list[int]) -> Any:
+def _default(root: Schema, schema: Any, above: frozenset[str], depth: int, left: list[int]) -> Any:
     left[0] -= 1
     if depth > MAX_DEPTH or left[0] < 0:
         return _NOTHING
+    if isinstance(schema, dict) and "$ref" in schema:
+        # What contains itself has no finite default.
+        if schema["$ref"] in above:
+            return schema.get("default", _NOTHING)
+        above = above | {str(schema["$ref"])}
     try:
         schema = resolve(root, schema)
         parts = [schema, *(resolve(root, part) for part in branches(schema, "allOf"))]
@@ -55,7 +60,7 @@ def _default(root: Schema, schema: Any, depth: int, left: list[int]) -> Any:
     for part in parts:
         properties = part.get("properties")
         for key, child in properties.items() if isinstance(properties, dict) else ():
-            found = _default(root, child, depth + 1, left)
+            found = _default(root, child, above, depth + 1, left)
             if found is not _NOTHING:
                 below[key] = found
     values = [part["default"] for part in parts if "default" in part]
