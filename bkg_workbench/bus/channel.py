@@ -15,6 +15,8 @@ REGISTERED_LIMIT = 16 * 1024 * 1024
 """Bytes a message may have once the peer is known."""
 UNREGISTERED_LIMIT = 64 * 1024
 """Bytes a message may have before."""
+FAIR_FRAMES = 32
+"""After so many frames a channel lets the loop's other tasks run."""
 
 
 class ChannelClosed(Exception):
@@ -41,6 +43,7 @@ class Channel(ABC):
     peer: Peer = Peer()
     limit: int = UNREGISTERED_LIMIT
     """Bytes that an incoming message may have; a longer one closes the channel with 1009."""
+    _turns: int = 0
 
     @abstractmethod
     async def send(self, frame: bytes) -> None:
@@ -49,6 +52,12 @@ class Channel(ABC):
     @abstractmethod
     async def receive(self) -> bytes:
         """The next frame. Raises `ChannelClosed`."""
+
+    async def _be_fair(self) -> None:
+        # A flood that never has to wait would keep every other task of the loop from its turn.
+        self._turns += 1
+        if self._turns % FAIR_FRAMES == 0:
+            await asyncio.sleep(0)
 
     async def ping(self, timeout: float) -> bool:
         """Whether the peer answers within `timeout` seconds."""
@@ -71,6 +80,7 @@ class MemoryChannel(Channel):
         self._closed: ChannelClosed | None = None
 
     async def send(self, frame: bytes) -> None:
+        await self._be_fair()
         other = self.other
         async with other._changed:
             while len(other._frames) >= other._room and not other._closed:
@@ -86,6 +96,7 @@ class MemoryChannel(Channel):
         raise ChannelClosed(1009, "message too big")
 
     async def receive(self) -> bytes:
+        await self._be_fair()
         async with self._changed:
             while not self._frames:
                 if self._closed:

@@ -172,6 +172,8 @@ class Hub:
 
     async def _introduce(self, channel: Channel) -> Connection:
         """The first message: who is it, and may it be that? Then it is connected."""
+        if channel.peer.token is not None:
+            channel.limit = REGISTERED_LIMIT
         try:
             async with asyncio.timeout(REGISTER_SECONDS):
                 frame = await channel.receive()

@@ -64,12 +64,14 @@ class WebSocketChannel(Channel):
         self._connection.protocol.max_message_size = size
 
     async def send(self, frame: bytes) -> None:
+        await self._be_fair()
         try:
             await self._connection.send(frame, text=True)
         except ConnectionClosed as error:
             raise _closed(error) from None
 
     async def receive(self) -> bytes:
+        await self._be_fair()
         try:
             message = await self._connection.recv()
         except ConnectionClosed as error:

@@ -7,14 +7,16 @@ owner's engine itself (`host.engine`); a `Workbench` cannot tell which one it ho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
 
 from bkg_workbench.bus.channel import Channel, ChannelClosed
 from bkg_workbench.bus.clock import Clock, SystemClock
-from bkg_workbench.errors import HostGone, ProtocolError, RequestTimeout, WorkbenchError
+from bkg_workbench.bus.connection import BACKLOG_BYTES
+from bkg_workbench.errors import HostGone, Overloaded, ProtocolError, RequestTimeout, WorkbenchError
 from bkg_workbench.protocol.envelopes import (
     Cancel,
     Error,
@@ -122,20 +124,11 @@ class ChannelOutbound:
     async def stream(
         self, capability: str, payload: Any, *, timeout: float | None
     ) -> AsyncIterator[Any]:
-        chunks: asyncio.Queue[Any] = asyncio.Queue()
-        waiting = _Waiting(on_chunk=chunks.put_nowait)
+        pieces = Pieces(capability)
+        waiting = _Waiting(on_chunk=pieces.add)
         request = self._ask(capability, payload, timeout, True, waiting)
-        answer = asyncio.ensure_future(self._answer(request, waiting))
-        answer.add_done_callback(lambda _: chunks.put_nowait(_END))
-        try:
-            while (item := await chunks.get()) is not _END:
-                yield item
-            closing = answer.result()
-            if closing is not None:
-                yield closing
-        finally:
-            answer.cancel()
-            await asyncio.gather(answer, return_exceptions=True)
+        async for piece in pieces.follow(self._answer(request, waiting)):
+            yield piece
 
     def _ask(
         self, capability: str, payload: Any, timeout: float | None, stream: bool, tag: _Waiting
@@ -240,7 +233,11 @@ class ChannelOutbound:
                         future.set_exception(failure)
             case Streamed(asked=asked, data=data):
                 if asked.tag.on_chunk is not None:
-                    asked.tag.on_chunk(value(data))
+                    try:
+                        asked.tag.on_chunk(data)
+                    except Overloaded as error:
+                        if not asked.tag.future.done():
+                            asked.tag.future.set_exception(error)
             case Progressed(asked=asked, progress=progress):
                 if asked.tag.on_progress is not None:
                     asked.tag.on_progress(progress)
@@ -276,7 +273,46 @@ class ChannelOutbound:
         await self._channel.close(1000, "bye")
 
 
-_END = object()
+class Pieces:
+    """The unread pieces of one streamed reply, at most `BACKLOG_BYTES` of them."""
+
+    def __init__(self, capability: str) -> None:
+        self._capability = capability
+        self._unread: deque[msgspec.Raw] = deque()
+        self._bytes = 0
+        self._changed = asyncio.Event()
+
+    def add(self, data: msgspec.Raw) -> None:
+        """Keep one piece. Raises `Overloaded` where too much of the stream was not read."""
+        size = len(bytes(data))
+        if self._bytes + size > BACKLOG_BYTES and self._unread:
+            raise Overloaded(
+                f"The stream of {self._capability} ended: more than 1 MiB of it was not read.",
+                capability=self._capability,
+            )
+        self._unread.append(data)
+        self._bytes += size
+        self._changed.set()
+
+    async def follow(self, answer: Coroutine[Any, Any, Any]) -> AsyncIterator[Any]:
+        """Each piece as it comes, then the answer where it is not null; leaving cancels it."""
+        waiting = asyncio.ensure_future(answer)
+        waiting.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not waiting.done() or self._unread:
+                if not self._unread:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                data = self._unread.popleft()
+                self._bytes -= len(bytes(data))
+                yield value(data)
+            closing = waiting.result()
+            if closing is not None:
+                yield closing
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
 
 
 class _Waiting(msgspec.Struct):
@@ -284,5 +320,5 @@ class _Waiting(msgspec.Struct):
 
     future: Any = None
     timeout: float | None = None
-    on_chunk: Callable[[Any], None] | None = None
+    on_chunk: Callable[[msgspec.Raw], None] | None = None
     on_progress: OnProgress | None = None

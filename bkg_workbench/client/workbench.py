@@ -236,20 +236,40 @@ class Workbench:
         return self._portal.run(self.aconfig(name))
 
     async def asave_config(
-        self, name: str, settings: dict[str, Any], version: int, *, reason: str | None = None
+        self,
+        name: str,
+        settings: dict[str, Any],
+        version: int,
+        *,
+        reason: str | None = None,
+        author: str | None = None,
     ) -> dict[str, Any]:
         """Async twin of `save_config`."""
-        payload = {"name": name, "settings": settings, "version": version, "reason": reason}
+        payload = {
+            "name": name,
+            "settings": settings,
+            "version": version,
+            "reason": reason,
+            "author": author,
+        }
         return _dict(await self.acall("host.config.save", payload))
 
     def save_config(
-        self, name: str, settings: dict[str, Any], version: int, *, reason: str | None = None
+        self,
+        name: str,
+        settings: dict[str, Any],
+        version: int,
+        *,
+        reason: str | None = None,
+        author: str | None = None,
     ) -> dict[str, Any]:
         """Save settings read at `version`: {version, applied: "live" or "restart"}.
 
+        `reason` and `author` (by default this connection's name) are kept with the new version.
         Raises `ConfigInvalid` with its pointers, `ConfigConflict` for a stale version.
         """
-        return self._portal.run(self.asave_config(name, settings, version, reason=reason))
+        saving = self.asave_config(name, settings, version, reason=reason, author=author)
+        return self._portal.run(saving)
 
     async def aconfig_history(self, name: str) -> Records:
         """Async twin of `config_history`."""
@@ -260,13 +280,18 @@ class Workbench:
         """Earlier versions of the settings: version, at, author, reason, diff."""
         return self._portal.run(self.aconfig_history(name))
 
-    async def arestore_config(self, name: str, version: int) -> dict[str, Any]:
+    async def arestore_config(
+        self, name: str, version: int, *, author: str | None = None
+    ) -> dict[str, Any]:
         """Async twin of `restore_config`."""
-        return _dict(await self.acall("host.config.restore", {"name": name, "version": version}))
+        payload = {"name": name, "version": version, "author": author}
+        return _dict(await self.acall("host.config.restore", payload))
 
-    def restore_config(self, name: str, version: int) -> dict[str, Any]:
+    def restore_config(
+        self, name: str, version: int, *, author: str | None = None
+    ) -> dict[str, Any]:
         """Make the settings of an earlier version the current ones, as a new version."""
-        return self._portal.run(self.arestore_config(name, version))
+        return self._portal.run(self.arestore_config(name, version, author=author))
 
     # -- records --------------------------------------------------------------------------------
     async def _query(self, capability: str, filters: dict[str, Any]) -> Records:

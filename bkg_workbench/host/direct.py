@@ -5,14 +5,13 @@ Owns nothing; it turns the `Outbound` interface into calls of the engine's parts
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import msgspec
 
 from bkg_workbench.bus.identity import OWNER
-from bkg_workbench.client.outbound import OnEvent, OnProgress
+from bkg_workbench.client.outbound import OnEvent, OnProgress, Pieces
 from bkg_workbench.host.engine import Engine
 from bkg_workbench.protocol.envelopes import raw, value
 
@@ -50,23 +49,12 @@ class Direct:
         self, capability: str, payload: Any, *, timeout: float | None
     ) -> AsyncIterator[Any]:
         """The pieces of a streamed reply, then its closing data where that is not null."""
-        chunks: asyncio.Queue[msgspec.Raw | None] = asyncio.Queue()
-        answer = asyncio.ensure_future(
-            self._engine.router.call(
-                capability, raw(payload), OWNER, timeout=timeout, stream=True,
-                on_chunk=chunks.put_nowait,
-            )
-        )  # fmt: skip
-        answer.add_done_callback(lambda _: chunks.put_nowait(None))
-        try:
-            while (chunk := await chunks.get()) is not None:
-                yield value(chunk)
-            closing = value(raw(answer.result()))
-            if closing is not None:
-                yield closing
-        finally:
-            answer.cancel()
-            await asyncio.gather(answer, return_exceptions=True)
+        pieces = Pieces(capability)
+        answer = self._engine.router.call(
+            capability, raw(payload), OWNER, timeout=timeout, stream=True, on_chunk=pieces.add
+        )
+        async for piece in pieces.follow(_decoded(answer)):
+            yield piece
 
     async def subscribe(self, topics: list[str], on_event: OnEvent) -> tuple[str, dict[str, Any]]:
         """Follow topics by direct calls."""
@@ -83,3 +71,7 @@ class Direct:
 
     def on_lost(self, callback: Callable[[str], None]) -> None:
         """The owner never loses itself."""
+
+
+async def _decoded(answer: Coroutine[Any, Any, Any]) -> Any:
+    return value(raw(await answer))

@@ -73,7 +73,7 @@ class Host(Workbench):
             raise
         _hosts[str(root)] = self
         self._web: Web | None = None
-        atexit.register(self._abandon)
+        atexit.register(self.abandon)
 
     def serve_web(self) -> str:
         """Serve the workspace's dashboards with Voilà and give their URL.
@@ -106,10 +106,14 @@ class Host(Workbench):
         self._disk.unlock()
         if _hosts.get(str(self._disk.root)) is self:
             del _hosts[str(self._disk.root)]
-            atexit.unregister(self._abandon)
+            atexit.unregister(self.abandon)
 
-    def _abandon(self) -> None:
-        # A dying kernel has milliseconds: the keepers end the plug-ins.
+    def abandon(self) -> None:
+        """Let go of every plug-in at once, without waiting: their keepers end them.
+
+        For a process that ends now; whoever has time calls `close`.
+        """
+        # A dying kernel has milliseconds.
         if os.getpid() == self._pid:
             self._engine.abandon()
 
