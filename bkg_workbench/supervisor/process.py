@@ -275,7 +275,7 @@ class Process:
         self._stop_watching()
         for drain in self._drains:
             drain.close()
-        if self._popen.poll() is None:
+        if self._popen.poll() is None and self._popen not in _released:
             _released.append(self._popen)
 
     def tree(self) -> list[int]:

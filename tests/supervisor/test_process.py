@@ -260,6 +260,27 @@ def test_it_works_in_a_thread_on_either_loop(tree: Tree, run):
     assert ends == [Exit(None, 15)]
 
 
+async def test_it_works_where_there_are_no_pidfds(tree: Tree, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    process = await tree.spawn("echo ready; exit 6")
+    assert await asyncio.wait_for(process.wait(), 5) == Exit(6)
+    assert tree.text() == ["ready"]
+
+
+async def test_what_is_let_go_of_ends_by_itself_and_is_collected(tree: Tree):
+    before = sorted(os.listdir("/proc/self/fd"))
+    process = await tree.spawn(NASTY)
+    await tree.ready()
+    process.release()
+    process.release()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    await aeventually(lambda: not living(tree.instance))
+    # The next start collects it.
+    assert await (await tree.spawn("exit 0")).wait() == Exit(0)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(process.keeper_pid, os.WNOHANG)  # noqa: ASYNC222
+
+
 async def test_it_outlives_the_thread_that_spawned_it(tree: Tree):
     def spawn() -> None:
         async def life() -> None:
