@@ -265,7 +265,8 @@ class Router:
                     and not entry.draining
                     and capability in entry.routed
                 ),
-                coming=entry.coming,
+                # One that is here already and did not register it will not do so by itself.
+                coming=entry.coming and (entry.connection is None or entry.draining),
                 healthy=entry.healthy,
                 in_flight=len(entry.connection.session.asked) if entry.connection else 0,
             )
