@@ -112,10 +112,10 @@ def test_no_line_of_an_ignore_file_breaks_the_rules(lines: list[str]) -> None:
 
 def test_a_hostile_pattern_costs_no_time() -> None:
     rules = Rules(["*a" * 40 + "b", "/".join(["**", "a"] * 20) + "/b", "[!a]*" * 30 + "x"])
-    begun = time.monotonic()
+    begun = time.process_time()
     assert rules.match("a" * 250, "a" * 250, False) is None
     assert rules.match("a/" * 30 + "c", "c", False) is None
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_what_is_ignored_is_hidden_from_every_verb_alike(place: Path, root: Root) -> None:

@@ -155,7 +155,7 @@ def test_a_circle_of_links_ends_at_once(place: Path, root: Root) -> None:
     begun = time.monotonic()
     with pytest.raises(Forbidden):
         text_of(root, "a")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     assert {e.kind for e in tree(root, TreeQuery(), Policy()).entries} == {"symlink"}
 
 
@@ -268,7 +268,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(place: Path, root: R
             with pytest.raises(InvalidParams) as caught:
                 text_of(root, name)
             assert reason_of(caught.value) == "not_regular", name
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 5
         assert search(root, SearchQuery(query="x"), Policy()).scanned == 0
         kinds = {e.path: e.kind for e in tree(root, TreeQuery(), Policy()).entries}
     assert kinds == {"pipe": "other", "folder": "directory", "socket": "other"}

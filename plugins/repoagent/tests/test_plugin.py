@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -216,3 +217,39 @@ def test_its_files_are_as_a_plugin_needs_them() -> None:
     assert "://" not in lock
     for row in json.loads((HOME.parent / "plugins.json").read_text()):
         assert Definition(**{k: v for k, v in row.items() if k in ("name", "capabilities")})
+
+
+# --- the documents --------------------------------------------------------------------------------
+
+REPOSITORY = HOME.parent.parent
+PAGE = REPOSITORY / "docs" / "plugins" / "repoagent.md"
+
+
+async def test_every_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BKG_WORKSPACE", str(REPOSITORY))
+    examples = re.findall(r"^bkg call (\S+) '(.*)'$", PAGE.read_text(), re.MULTILINE)
+    assert {capability for capability, _ in examples} == set(plugin.handlers)
+    async with serving(CONFIG) as bus:
+        for capability, payload in examples:
+            answer = await bus.ask(capability, json.loads(payload))
+            assert answer["success"], (payload, answer)
+            assert answer["data"].get("hits", True), payload
+
+
+def test_the_page_names_every_setting_and_parameter() -> None:
+    text = PAGE.read_text()
+    named = set(RepoagentSettings.__struct_encode_fields__)
+    for handler in plugin.handlers.values():
+        named |= set(handler.schema["input"]["properties"])
+    assert {name for name in named if f"`{name}`" not in text} <= {"pathEncoding"}
+    assert "pathEncoding" in text
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    code = (HOME / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HOME)!r})\n{code}"],
+        capture_output=True, text=True, check=False, timeout=30, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "flock" in done.stdout

@@ -293,7 +293,7 @@ def test_a_hostile_expression_is_cut_short(place: Path, root: Root) -> None:
     (place / "x").write_text("a" * 30 + "!\n")
     begun = time.monotonic()
     result = ask(root, "(a+)+$", Limits(regex_seconds=0.5), regex=True)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert result.truncated_by == ["regex"]
 
 
