@@ -27,7 +27,7 @@ plugin = Plugin("demo", settings=DemoSettings, version="1.2")
 
 
 @plugin.on_config
-def apply(settings: Any) -> None:
+def apply(new: Any, old: Any) -> None:
     pass
 
 

@@ -71,7 +71,7 @@ class Listener(Protocol):
     def disconnected(self, connection: Connection, why: str) -> None:
         """A plug-in's connection has gone."""
 
-    def beat(self, connection: Connection, health: Health) -> None:
+    def beat(self, connection: Connection, beat: Health) -> None:
         """A health beat."""
 
     def logged(self, connection: Connection, log: Log) -> None:

@@ -23,7 +23,8 @@ from bkg_workbench.bus.router import Finished, Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import InvalidParams, WorkbenchError
-from bkg_workbench.host import launch, ports
+from bkg_workbench.host import health, launch, ports
+from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
 from bkg_workbench.host.workspace import Workspace
@@ -35,7 +36,6 @@ from bkg_workbench.protocol.state import (
     Beat,
     Beaten,
     Cleared,
-    Configured,
     Defined,
     Disconnected,
     Moved,
@@ -49,7 +49,7 @@ from bkg_workbench.protocol.state import (
     WorkbenchState,
     fold,
 )
-from bkg_workbench.store.configs import MIGRATIONS, Configs, Loaded, Stored
+from bkg_workbench.store.configs import MIGRATIONS, Configs, Loaded
 from bkg_workbench.store.database import Database
 from bkg_workbench.store.logs import Batch, Logs
 from bkg_workbench.store.samples import Samples
@@ -79,6 +79,7 @@ class Engine:
         self.subscriptions = Subscriptions()
         self.database = Database(workspace.database, MIGRATIONS)
         self.configs = Configs(self.database, workspace.plugins, workspace.hidden, self.clock)
+        self.configurator = Configurator(self)
         self.logs = Logs(workspace.logs, self.clock)
         self.samples = Samples(workspace.hidden / "samples.db", self.clock)
         self.supervisor = Supervisor(
@@ -102,7 +103,7 @@ class Engine:
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sampled: dict[str, float] = {}
-        self._effective: dict[str, dict[str, Any]] = {}
+        self._spawn_tokens: dict[str, str] = {}
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
@@ -193,10 +194,11 @@ class Engine:
         self.workspace.remove_connection_file(self.instance)
         self.supervisor.abandon()
 
-    def _spawn(self, coroutine: Any, name: str) -> None:
+    def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- what everybody sees --------------------------------------------------------------------
     def emit(self, event: AnyStateEvent) -> None:
@@ -225,7 +227,7 @@ class Engine:
             self.router.define(name, definition.capabilities, definition.calls)
             self.supervisor.define(definition)
             self.emit(Defined(plugin=name, definition=definition, config_version=version))
-            self._spawn(self.judge(name), f"host-judge-{name}")
+            self._spawn(self.configurator.judge(name), f"host-judge-{name}")
         present = {d.name for d in loaded.definitions}
         for name in set(self.state.plugins) - present:
             self._spawn(self._forget(name), f"host-forget-{name}")
@@ -248,61 +250,23 @@ class Engine:
             if loaded is not None:
                 self._apply(loaded)
 
-    # -- config ---------------------------------------------------------------------------------
-    async def judge(self, name: str, *, restart_needed: bool | None = None) -> dict[str, str]:
-        """Check a plug-in's effective settings and tell everybody: {pointer: message}."""
-        stored = await self.configs.get(name)
-        plugin = self.state.plugins.get(name)
-        if plugin is None:
-            return {}
-        schema = stored.schema
-        errors = await asyncio.to_thread(
-            self.configs.problems, stored.definition, stored.settings, schema
-        )
-        masked = schemas.mask(schema, stored.settings) if schema else stored.definition.settings
-        needed = plugin.restart_needed if restart_needed is None else restart_needed
-        self.emit(
-            Configured(
-                plugin=name,
-                settings=masked,
-                version=stored.version,
-                errors=errors,
-                restart_needed=needed,
-                config_schema=schema,
-            )
-        )
-        return errors
-
-    async def effective(self, name: str, stored: Stored | None = None) -> dict[str, Any]:
-        """A plug-in's effective settings, secrets in clear. Raises `ConfigInvalid`."""
-        one = stored or await self.configs.get(name)
-        self._effective[name] = await asyncio.to_thread(
-            self.configs.effective, one.definition, one.settings, one.schema
-        )
-        return self._effective[name]
-
-    async def write_runtime(self, name: str) -> dict[str, Any]:
-        """Write what the plug-in will read, and give it."""
-        settings = await self.effective(name)
-        file = self.workspace.plugin_folder(name) / "config.runtime.json"
-        await self.configs.write_runtime(name, settings, file)
-        return settings
-
+    # -- the supervisor asks and tells ----------------------------------------------------------
     async def _prepare(self, definition: Definition, generation: int) -> LaunchSpec:
         """The supervisor asks for the next process of a plug-in."""
         name = definition.name
-        await self.write_runtime(name)
+        await self.configurator.write_runtime(name)
+        token = self.tokens.issue(name, generation)
+        self._spawn_tokens[name] = token
         env = launch.environment(
             definition,
             self.workspace,
             port=self.port,
-            token=self.tokens.issue(name, generation),
+            token=token,
             instance=self.instance,
             outer=os.environ,
         )
         return launch.spec(definition, self.workspace.plugins, env)
 
-    # -- the supervisor tells -------------------------------------------------------------------
     def _moved(self, name: str, event: Moved) -> None:
         up = event.chapter.state in ("starting", "stopping", "running", "degraded")
         self.router.expect(name, event.wanted == "up" and up)
@@ -312,7 +276,7 @@ class Engine:
         )
 
     def _lines(self, name: str, stream: str, lines: list[str]) -> None:
-        level = "warn" if stream == "stderr" else "info"
+        level = "info" if stream == "stdout" else "warn"
         for line in lines:
             self.logs.append(name, stream, level, line)
 
@@ -350,22 +314,40 @@ class Engine:
         else:
             self.clear(f"conflict:{name}")
         self._spawn(self._remember(name, register.config_schema), f"host-schema-{name}")
+        self._watch(connection, register.port)
+
+    def _watch(self, connection: Connection, port: int | str) -> None:
+        """Ask the health path for as long as the connection lasts."""
+        name, generation = connection.name, connection.generation
+        check = self.state.plugins[name].definition.healthcheck
+        if check is None or not isinstance(port, int):
+            return
+
+        def tell(status: Any, detail: str) -> None:
+            self.supervisor.beat(name, generation, status, sign="http", detail=detail)
+
+        token = self._spawn_tokens.get(name, "")
+        task = self._spawn(
+            health.watch(check, port, token, self.clock, tell), f"host-health-{name}"
+        )
+        connection.closing.append(lambda: _cancel(task))
 
     async def _remember(self, name: str, schema: dict[str, Any] | None) -> None:
         if schema is not None:
             await self.configs.remember_schema(name, schema)
-        await self.judge(name, restart_needed=False)
+        await self.configurator.judge(name, restart_needed=False)
 
     def disconnected(self, connection: Connection, why: str) -> None:
         """A plug-in's connection has gone."""
         self.emit(Disconnected(plugin=connection.name))
         self.supervisor.disconnected(connection.name, connection.generation)
 
-    def beat(self, connection: Connection, health: Health) -> None:
+    def beat(self, connection: Connection, beat: Health) -> None:
         """A health beat."""
-        beat = Beat(at=self.clock.now_ms(), status=health.status, detail=health.detail)
-        self.emit(Beaten(plugin=connection.name, beat=beat))
-        self.supervisor.beat(connection.name, connection.generation, health.status)
+        status, detail = beat.status, beat.detail
+        shown = Beat(at=self.clock.now_ms(), status=status, detail=detail)
+        self.emit(Beaten(plugin=connection.name, beat=shown))
+        self.supervisor.beat(connection.name, connection.generation, status, detail=detail or "")
 
     def logged(self, connection: Connection, log: Log) -> None:
         """A log line."""
@@ -390,7 +372,7 @@ class Engine:
 
     def settings(self, plugin: str) -> dict[str, Any] | None:
         """The effective settings, for `welcome`."""
-        return self._effective.get(plugin)
+        return self.configurator.last(plugin)
 
     # -- telemetry and logs ---------------------------------------------------------------------
     async def _sample(self) -> None:
@@ -443,3 +425,7 @@ class Engine:
 def _sweep(tags: list[str]) -> None:
     for tag in tags:
         sweep(tag)
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()

@@ -92,6 +92,7 @@ def spec(definition: Definition, plugins: Path, env: dict[str, str]) -> LaunchSp
         cwd=script.parent,
         env=env,
         limits=definition.limits,
+        inside=plugins,
     )
 
 

@@ -18,11 +18,9 @@ from bkg_workbench.errors import (
     InvalidParams,
     PluginNotFound,
     RequestError,
-    WorkbenchError,
 )
 from bkg_workbench.protocol import capabilities as table
 from bkg_workbench.protocol import schema as schemas
-from bkg_workbench.protocol.envelopes import value
 from bkg_workbench.protocol.state import PluginState
 
 if TYPE_CHECKING:
@@ -117,7 +115,7 @@ class Services:
         plugin = self._plugin(params.name)
         stored = await self._engine.configs.get(params.name)
         schema = stored.schema
-        effective = await self._engine.effective(params.name, stored)
+        effective = await self._engine.configurator.effective(params.name, stored)
         return {
             "settings": schemas.mask(schema, stored.settings) if schema else stored.settings,
             "effective": schemas.mask(schema, effective) if schema else effective,
@@ -127,51 +125,20 @@ class Services:
         }
 
     async def _config_save(self, params: table.SaveConfig, caller: Caller) -> dict[str, Any]:
-        schema = await self._schema(params.name)
-        version = await self._engine.configs.save(
-            params.name,
-            params.settings,
-            params.version,
-            schema,
-            params.author or caller.name,
-            params.reason,
+        self._plugin(params.name)
+        author = params.author or caller.name
+        return await self._engine.configurator.save(
+            params.name, params.settings, params.version, author, params.reason
         )
-        return await self._apply(params.name, version)
 
     async def _config_history(self, params: table.Named, _: Caller) -> dict[str, Any]:
         self._plugin(params.name)
         return {"versions": await self._engine.configs.history(params.name)}
 
     async def _config_restore(self, params: table.RestoreConfig, caller: Caller) -> dict[str, Any]:
-        schema = await self._schema(params.name)
-        version = await self._engine.configs.restore(
-            params.name, params.version, schema, params.author or caller.name
-        )
-        return await self._apply(params.name, version)
-
-    async def _schema(self, name: str) -> dict[str, Any] | None:
-        self._plugin(name)
-        return (await self._engine.configs.get(name)).schema
-
-    async def _apply(self, name: str, version: int) -> dict[str, Any]:
-        """Runtime file, then the running plug-in; a restart is offered where it cannot live."""
-        engine = self._engine
-        effective = await engine.write_runtime(name)
-        plugin = self._plugin(name)
-        is_up = plugin.state in ("running", "degraded", "starting")
-        applied = "restart"
-        if is_up:
-            try:
-                reply = value(await engine.router.configure(name, effective, version))
-                if isinstance(reply, dict) and reply.get("applied") == "live":
-                    applied = "live"
-            except WorkbenchError as error:
-                engine.logs.append("host", "host", "info", f"{name} needs a restart: {error}")
-        await engine.judge(name, restart_needed=is_up and applied != "live")
-        engine.samples.add_event(
-            name, "Configured", plugin.state, f"version {version}", engine.clock.now_ms()
-        )
-        return {"version": version, "applied": applied}
+        self._plugin(params.name)
+        author = params.author or caller.name
+        return await self._engine.configurator.restore(params.name, params.version, author)
 
     # -- records --------------------------------------------------------------------------------
     async def _logs_query(self, params: table.QueryLogs, _: Caller) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from bkg_workbench import Host, Workbench, attach
 from bkg_workbench.bus.channel import Peer, memory_pair
@@ -25,15 +26,18 @@ from bkg_workbench.errors import (
     PluginNotFound,
     RequestTimeout,
 )
-from tests.helpers import eventually
+from tests.helpers import eventually, processes_of
+from tests.leaks import Held
 from tests.plugins import write_plugin
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.shared_host]
 
 
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """One Host with the demo plug-in, running."""
+    """One Host with the demo plug-in, running; nothing of it is left at its end."""
+    uvloop.new_event_loop().close()  # opens what libuv keeps for the whole process
+    before = Held.now()
     place = tmp_path_factory.mktemp("workspace")
     (place / "plugins").mkdir()
     (place / "plugins" / "plugins.json").write_text("[]\n")
@@ -43,6 +47,14 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         host.call("demo.greet", {"name": "nobody"})
         eventually(lambda: host.logs("demo"))
         yield host
+    eventually(lambda: not processes_of(place))
+
+    def nothing_left() -> bool:
+        left = Held.now().more_than(before)
+        assert not left
+        return True
+
+    eventually(nothing_left)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,108 @@
+"""The path of a plug-in's settings: database, mirror, runtime file, state, running plug-in.
+
+Owns the order of these steps for a save and a restore, and what is known of the settings' validity.
+The store owns versions and files, the router the way to the running plug-in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from bkg_workbench.errors import WorkbenchError
+from bkg_workbench.protocol import schema as schemas
+from bkg_workbench.protocol.envelopes import value
+from bkg_workbench.protocol.state import Configured
+from bkg_workbench.store.configs import Stored
+
+if TYPE_CHECKING:
+    from bkg_workbench.host.engine import Engine
+
+
+class Configurator:
+    """The settings of one Host's plug-ins. Its methods belong to the Host's event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._effective: dict[str, dict[str, Any]] = {}
+
+    def last(self, name: str) -> dict[str, Any] | None:
+        """The effective settings as they were last made, secrets in clear."""
+        return self._effective.get(name)
+
+    async def save(
+        self, name: str, settings: dict[str, Any], version: int, author: str, reason: str | None
+    ) -> dict[str, Any]:
+        """Save settings read at `version`: {version, applied: "live" or "restart"}.
+
+        Raises `ConfigInvalid`, `ConfigConflict`, `StoreError`; nothing is changed then.
+        """
+        configs = self._engine.configs
+        schema = (await configs.get(name)).schema
+        new = await configs.save(name, settings, version, schema, author, reason)
+        return await self._apply(name, new)
+
+    async def restore(self, name: str, version: int, author: str) -> dict[str, Any]:
+        """Make an earlier version's settings the current ones; as `save`."""
+        configs = self._engine.configs
+        schema = (await configs.get(name)).schema
+        return await self._apply(name, await configs.restore(name, version, schema, author))
+
+    async def _apply(self, name: str, version: int) -> dict[str, Any]:
+        """Runtime file, then the running plug-in; a restart is offered where it cannot live."""
+        engine = self._engine
+        effective = await self.write_runtime(name)
+        state = engine.state.plugins[name].state
+        is_up = state in ("running", "degraded", "starting")
+        applied = "restart"
+        if is_up:
+            try:
+                reply = value(await engine.router.configure(name, effective, version))
+                if isinstance(reply, dict) and reply.get("applied") == "live":
+                    applied = "live"
+            except WorkbenchError as error:
+                engine.logs.append("host", "host", "info", f"{name} needs a restart: {error}")
+        await self.judge(name, restart_needed=is_up and applied != "live")
+        engine.samples.add_event(
+            name, "configured", state, f"version {version}", engine.clock.now_ms()
+        )
+        return {"version": version, "applied": applied}
+
+    async def judge(self, name: str, *, restart_needed: bool | None = None) -> dict[str, str]:
+        """Check a plug-in's effective settings and tell everybody: {pointer: message}."""
+        stored = await self._engine.configs.get(name)
+        plugin = self._engine.state.plugins.get(name)
+        if plugin is None:
+            return {}
+        schema = stored.schema
+        errors = await asyncio.to_thread(
+            self._engine.configs.problems, stored.definition, stored.settings, schema
+        )
+        masked = schemas.mask(schema, stored.settings) if schema else stored.definition.settings
+        needed = plugin.restart_needed if restart_needed is None else restart_needed
+        self._engine.emit(
+            Configured(
+                plugin=name,
+                settings=masked,
+                version=stored.version,
+                errors=errors,
+                restart_needed=needed,
+                config_schema=schema,
+            )
+        )
+        return errors
+
+    async def effective(self, name: str, stored: Stored | None = None) -> dict[str, Any]:
+        """A plug-in's effective settings, secrets in clear. Raises `ConfigInvalid`."""
+        one = stored or await self._engine.configs.get(name)
+        self._effective[name] = await asyncio.to_thread(
+            self._engine.configs.effective, one.definition, one.settings, one.schema
+        )
+        return self._effective[name]
+
+    async def write_runtime(self, name: str) -> dict[str, Any]:
+        """Write what the plug-in will read, and give it."""
+        settings = await self.effective(name)
+        file = self._engine.workspace.plugin_folder(name) / "config.runtime.json"
+        await self._engine.configs.write_runtime(name, settings, file)
+        return settings
