@@ -46,8 +46,10 @@ def mask(schema: Schema | None, value: Any) -> Any:
     return _map_secrets(schema or {}, [schema or {}], value, lambda _: MASK, 0)
 
 
-def unmask(schema: Schema | None, new: Any, old: Any) -> Any:
+def unmask(schema: Schema | None, new: Any, old: Any, *, keep_unknown: bool = False) -> Any:
     """`new` with each `"***"` replaced by what `old` has there, or left out if it has nothing.
+
+    With `keep_unknown` it stays `"***"` instead of being left out.
 
     Items of arrays are matched by what else they hold, then by `id` or `name`, then by place.
     Without a schema every `"***"` counts, with one only those of secrets.
@@ -56,7 +58,7 @@ def unmask(schema: Schema | None, new: Any, old: Any) -> Any:
         marked = _map_secrets(schema, [schema], new, lambda v: _KEEP if v == MASK else v, 0)
     else:
         marked = _mark_all(new)
-    value = _fill(marked, old)
+    value = _fill(marked, old, MASK if keep_unknown else _KEEP)
     return None if value is _KEEP else value
 
 
@@ -127,16 +129,16 @@ def _mark_all(value: Any) -> Any:
     return _KEEP if value == MASK else value
 
 
-def _fill(new: Any, old: Any) -> Any:
+def _fill(new: Any, old: Any, unknown: Any) -> Any:
     if new is _KEEP:
-        return _KEEP if old is None else old
+        return unknown if old is None else old
     if isinstance(new, dict):
         below = old if isinstance(old, dict) else {}
-        filled = {k: _fill(v, below.get(k)) for k, v in new.items()}
+        filled = {k: _fill(v, below.get(k), unknown) for k, v in new.items()}
         return {k: v for k, v in filled.items() if v is not _KEEP}
     if isinstance(new, list):
         pairs = _pair(new, old if isinstance(old, list) else [])
-        return [v for v in (_fill(n, o) for n, o in pairs) if v is not _KEEP]
+        return [v for v in (_fill(n, o, unknown) for n, o in pairs) if v is not _KEEP]
     return new
 
 

@@ -122,7 +122,8 @@ class Configs:
         def read(connection: sqlite3.Connection) -> Stored:
             row = _row(connection, name)
             schema = table.schema(connection, name)
-            return Stored(row.definition, row.version, row.definition.settings, schema)
+            settings = _known(schema, row.definition.settings)
+            return Stored(row.definition, row.version, settings, schema)
 
         return await self._database.read(read)
 
@@ -134,7 +135,7 @@ class Configs:
         Reads one small file. Raises `ConfigInvalid` when config.json is not a JSON object.
         """
         below = json_schema.merge(json_schema.defaults(schema), self._file_defaults(definition))
-        return dict(json_schema.merge(below, settings))
+        return dict(json_schema.merge(below, _known(schema, settings)))
 
     def problems(
         self, definition: Definition, settings: Settings, schema: Schema | None
@@ -255,7 +256,8 @@ class Configs:
             old = table.row(connection, definition.name)
             schema = table.schema(connection, definition.name)
             plain = _plain(definition.name, definition.settings)
-            clear = json_schema.unmask(schema, plain, old.definition.settings if old else {})
+            stored = old.definition.settings if old else {}
+            clear = json_schema.unmask(schema, plain, stored, keep_unknown=True)
             new = msgspec.structs.replace(definition, settings=clear)
             entry = mirror.Entry(new, old.entry.extras if old else {})
             at = self._clock.now_ms()
@@ -321,6 +323,11 @@ def _plain(name: str, settings: Settings) -> Settings:
     if not isinstance(value, dict):
         raise ConfigInvalid(plugin=name, errors={"": "must be an object"})
     return value
+
+
+def _known(schema: Schema | None, settings: Settings) -> Settings:
+    """The settings without secrets whose value nobody has entered here yet."""
+    return dict(json_schema.unmask(schema, settings, {}))
 
 
 def _history(

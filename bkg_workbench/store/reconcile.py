@@ -216,11 +216,9 @@ class Reconciler:
             old = rows.get(name)
             schema = schemas.get(name)
             clear = _with_secrets(entry, old, schema)
-            lost = [
-                c.path
-                for c in json_schema.diff(entry.definition.settings, clear.definition.settings)
-                if c.op == "remove"
-            ]
+            stored = clear.definition.settings
+            known = json_schema.unmask(schema, stored, {})
+            lost = [c.path for c in json_schema.diff(stored, known) if c.op == "remove"]
             if lost:
                 verdict.notices.append(
                     f"{name}: {', '.join(lost)} stands as *** in plugins.json, but no value of it "
@@ -318,8 +316,15 @@ def masked_entry(entry: mirror.Entry, schema: dict[str, Any] | None) -> mirror.E
 def _with_secrets(
     entry: mirror.Entry, old: table.Row | None, schema: dict[str, Any] | None
 ) -> mirror.Entry:
+    """The entry with its secrets in clear; `"***"` stays where none is stored yet.
+
+    So a fresh checkout, which has the mirror but no database, finds its mirror unchanged.
+    """
     settings = json_schema.unmask(
-        schema, entry.definition.settings, old.definition.settings if old else {}
+        schema,
+        entry.definition.settings,
+        old.definition.settings if old else {},
+        keep_unknown=True,
     )
     definition = msgspec.structs.replace(entry.definition, settings=settings)
     return mirror.Entry(definition, entry.extras)
