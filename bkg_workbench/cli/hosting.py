@@ -184,7 +184,7 @@ class Printer:
         for name, plugin in state.plugins.items():
             seen, preparing = self._last.get(name, (None, None))
             for chapter in _since(plugin, seen):
-                data = {"plugin": name, **msgspec.to_builtins(chapter)}
+                data = {"plugin": name, **_told(chapter)}
                 self._line("plugin", chapter.at, name, chapter.state, data, chapter.why)
             if plugin.preparing and plugin.preparing != preparing:
                 now = int(time.time() * 1000)
@@ -228,6 +228,11 @@ class Printer:
         except OSError:
             # The terminal or the pipe has gone; the Host stays.
             self._console = None
+
+
+def _told(chapter: Chapter) -> dict[str, Any]:
+    told = {"at": chapter.at, "state": chapter.state, "after": chapter.event}
+    return {**told, "why": chapter.why} if chapter.why else told
 
 
 def _since(plugin: PluginState, seen: Chapter | None) -> list[Chapter]:
