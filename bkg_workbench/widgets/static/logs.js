@@ -16,6 +16,7 @@ class Store {
     this.base = 0; // number of records trimmed from the front so far
     this.floor = 0; // live records up to this seq came with the backlog already
     this.dropped = 0;
+    this.sources = new Set(); // whose lines came, the Host's own parts included
     this.listeners = new Set();
   }
 
@@ -59,6 +60,7 @@ class Store {
 
   _push(records) {
     for (const record of records) {
+      this.sources.add(record[PLUGIN]);
       record[MESSAGE] = String(record[MESSAGE] ?? "").replace(ANSI, "");
       this.records.push(record);
     }
@@ -196,7 +198,8 @@ class View {
 
   _fillPlugins() {
     const chosen = this.plugins.value;
-    const names = this.model.get("names");
+    const names = [...new Set([...this.model.get("names"), ...this.store.sources])].sort();
+    this.offered = this.store.sources.size;
     this.plugins.replaceChildren(new Option("all plug-ins", ""));
     names.forEach((name) => this.plugins.append(new Option(name, name)));
     if (names.includes(chosen)) this.plugins.value = chosen;
@@ -232,6 +235,7 @@ class View {
   }
 
   _changed(all) {
+    if (this.store.sources.size !== this.offered) this._fillPlugins();
     if (all) {
       this._refilter();
       return;
