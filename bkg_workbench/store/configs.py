@@ -90,7 +90,8 @@ class Configs:
             await asyncio.to_thread(self._database.start_afresh, str(error))
             notices = self._database.notices
             await self._database.work(self._reconciler.start)
-        return await self._loaded(notices)
+        told = await self._database.work(self._reconciler.take_notices)
+        return await self._loaded([*notices, *told])
 
     async def rescan(self) -> Loaded | None:
         """As `load` for what was changed by hand since; None when there is nothing to tell.
@@ -99,7 +100,8 @@ class Configs:
         saw it alike.
         """
         changed = await self._database.work(self._reconciler.poll)
-        return await self._loaded([]) if changed or self._reconciler.notices else None
+        notices = await self._database.work(self._reconciler.take_notices)
+        return await self._loaded(notices) if changed or notices else None
 
     async def _loaded(self, notices: list[str]) -> Loaded:
         def read(connection: sqlite3.Connection) -> Loaded:
@@ -108,10 +110,9 @@ class Configs:
                 [masked_entry(r.entry, schemas.get(n)).definition for n, r in rows.items()],
                 {name: row.version for name, row in rows.items()},
                 schemas,
-                [*notices, *told],
+                notices,
             )
 
-        told, self._reconciler.notices = self._reconciler.notices, []
         return await self._database.read(read)
 
     # Settings

@@ -183,13 +183,15 @@ class Database:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if stat.S_IMODE(folder.stat().st_mode) & 0o077:
             os.chmod(folder, 0o700)
-        # SQLite gives -wal and -shm the mode of the file itself.
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # SQLite gives -wal and -shm the mode of the file itself. One that exists is not opened
+        # here: closing it would let go of the locks of another connection of this process.
         try:
-            self.is_fresh = os.fstat(descriptor).st_size == 0
-            os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+            self.is_fresh = self.path.stat().st_size == 0
+            os.chmod(self.path, 0o600)
+        except FileNotFoundError:
+            self.is_fresh = True
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(self.path, flags, 0o600))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

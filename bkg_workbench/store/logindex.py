@@ -31,7 +31,7 @@ ROUND_BYTES = 2 * 1024 * 1024
 """How much is read in one transaction."""
 TEXT_ROWS = 1_000
 """How many rows enter the full-text index in one transaction, and leave the index in one."""
-RECENT_ROWS = 10_000
+RECENT_ROWS = 4_000
 """How many of the newest rows are simply read through before the full-text index is asked."""
 PAGE_ROWS = 2_000
 REGEX_SECONDS = 2.0
@@ -43,6 +43,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             at INTEGER NOT NULL, plugin TEXT NOT NULL, source TEXT NOT NULL,
             level INTEGER NOT NULL, message TEXT NOT NULL, timestamp TEXT)""",
         "CREATE INDEX records_plugin ON records (plugin, seq)",
+        "CREATE INDEX records_bad ON records (seq) WHERE level >= 2",
         # Trigrams find any part of a word; without positions they cost half as much.
         """CREATE VIRTUAL TABLE texts USING fts5 (
             message, content='records', content_rowid='id', tokenize='trigram', detail='none')""",
@@ -129,6 +130,12 @@ class LogIndex:
         """Return once everything that the files hold now can be found."""
         if not all(cursor.is_at_end for cursor in list(self._cursors.values())):
             await self._database.work(self._catch_up)
+
+    async def idle(self) -> None:
+        """Return once nothing is left to do."""
+        await self.catch_up()
+        while await self._database.work(self._index_texts):
+            pass
 
     # Following the files
 
@@ -284,10 +291,12 @@ def _order(query: QueryLogs) -> str:
 
 def _conditions(query: QueryLogs) -> tuple[str, list[Any]]:
     parts: list[tuple[str, Any]] = []
+    lowest = LEVELS.index(query.level) if query.level else 0
     if query.plugin is not None:
-        parts.append(("plugin = ?", query.plugin))
-    if query.level is not None and (level := LEVELS.index(query.level)):
-        parts.append(("level >= ?", level))
+        # The plus keeps SQLite from this column's index where that of warnings serves better.
+        parts.append(("+plugin = ?" if lowest >= 2 else "plugin = ?", query.plugin))
+    if lowest:
+        parts.append(("level >= ?", lowest))
     if query.source is not None:
         parts.append(("source = ?", query.source))
     if query.since is not None:
@@ -296,7 +305,10 @@ def _conditions(query: QueryLogs) -> tuple[str, list[Any]]:
         parts.append(("at <= ?", query.until))
     if query.after is not None:
         parts.append(("seq > ?", query.after))
-    return " AND ".join(sql for sql, _ in parts) or "1", [value for _, value in parts]
+    where = " AND ".join(sql for sql, _ in parts) or "1"
+    if lowest >= 2:
+        where += " AND level >= 2"  # in the very words of the index of warnings
+    return where, [value for _, value in parts]
 
 
 def _by_text(connection: sqlite3.Connection, query: QueryLogs) -> list[tuple[Any, ...]]:

@@ -201,6 +201,11 @@ class Logs:
         self._something.set()
         await asyncio.wrap_future(future)
 
+    async def idle(self) -> None:
+        """Return once the full-text index has everything too; searching does not wait for it."""
+        await self.flush()
+        await self._index.idle()
+
     # Life
 
     def open(self) -> None:

@@ -84,6 +84,11 @@ class Reconciler:
             return False
         return self._look()
 
+    def take_notices(self) -> list[str]:
+        """What is to be told to the operator since the last call."""
+        taken, self.notices = self.notices, []
+        return taken
+
     def publish(self) -> None:
         """Bring a change of the table to the mirror. A waiting edit by hand is left to `poll`."""
         try:
