@@ -30,6 +30,15 @@ KEPT_THREADS = (
 )
 
 
+def pytest_sessionstart() -> None:
+    """libuv opens one pipe for the whole process with its first loop, and keeps it."""
+    try:
+        import uvloop
+    except ImportError:
+        return
+    uvloop.new_event_loop().close()
+
+
 @dataclass(frozen=True)
 class Held:
     """What this process holds at one moment."""

@@ -20,6 +20,12 @@ from bkg_workbench.supervisor.entrypoint import check_entrypoint
 
 PRIVATE = ("host.json", "bkg.db", "bkg.db-wal", "samples.db", "instances.json")
 """Files of `.bkg` that nobody else may read."""
+PORT_NAMES = {
+    "BKG_PLUGIN_BUS_PORT": "bus",
+    "BKG_API_PORT": "gateway",
+    "BKG_WEB_PORT": "web",
+}
+"""The variable of a port, and its name in the port table."""
 SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
 CLOSERS = ("fi", "esac", "done", "}", ";;")
 """Last words of a script whose `exec` stands further up, in a branch."""
@@ -99,33 +105,35 @@ def _is_locked(file: Path) -> bool:
 
 
 def listening(root: Path | None) -> Iterator[Finding]:
-    """The ports, asked for or by default."""
+    """The ports: the live Host's own, else whether they could be taken."""
     assert root is not None
     own = _own_ports(root)
-    for variable in ports.DEFAULTS:
-        try:
-            port, is_fixed = ports.wanted(variable)
-        except WorkspaceError as error:
-            yield Finding("FAIL", "ports", str(error), f"unset {variable}, or set it to a port")
-            continue
-        if port in own:
-            yield Finding("ok", "ports", f"{port} ({variable}): this workspace's Host")
-        elif port == 0 or ports.is_free(port):
-            yield Finding("ok", "ports", f"{port or 'any'} ({variable}): free")
-        elif is_fixed:
-            text = f"{port} ({variable}) is held by {ports.owner_of(port)}"
-            yield Finding("FAIL", "ports", text, f"free it, or unset {variable}")
+    for variable, name in PORT_NAMES.items():
+        if name in own:
+            yield Finding("ok", "ports", f"{own[name]} ({variable}): this workspace's Host")
         else:
-            text = f"{port} ({variable}) is held by {ports.owner_of(port)}; another will be taken"
-            yield Finding("info", "ports", text)
+            yield _port(variable)
 
 
-def _own_ports(root: Path) -> set[int]:
+def _port(variable: str) -> Finding:
+    try:
+        port, is_fixed = ports.wanted(variable)
+    except WorkspaceError as error:
+        return Finding("FAIL", "ports", str(error), f"unset {variable}, or set it to a port")
+    if port == 0 or ports.is_free(port):
+        return Finding("ok", "ports", f"{port or 'any'} ({variable}): free")
+    text = f"{port} ({variable}) is held by {ports.owner_of(port)}"
+    if is_fixed:
+        return Finding("FAIL", "ports", text, f"free it, or unset {variable}")
+    return Finding("info", "ports", f"{text}; another will be taken")
+
+
+def _own_ports(root: Path) -> dict[str, int]:
     try:
         with attach(root) as bench:
-            return {int(row["port"]) for row in bench.ports()}
+            return {row["name"]: row["port"] for row in bench.ports()}
     except WorkspaceError:
-        return set()
+        return {}
 
 
 def plugins(root: Path | None) -> Iterator[Finding]:

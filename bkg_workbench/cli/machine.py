@@ -23,8 +23,8 @@ LEAST_BYTES, FEW_BYTES = 200 * 2**20, 2 * 2**30
 """Free space below which nothing works for long, and below which environments may not fit."""
 
 IMPORTED = (
-    "msgspec", "psutil", "websockets", "bcrypt", "jsonschema", "ipywidgets", "anywidget", "pandas",
-    "plotly", "jupyterlab", "voila", "nbval",
+    "msgspec", "psutil", "websockets", "bcrypt", "jsonschema_rs", "ipywidgets", "anywidget",
+    "pandas", "plotly", "jupyterlab", "voila", "nbval",
 )  # fmt: skip
 ASSETS = {
     "labextensions/@jupyter-widgets/jupyterlab-manager/package.json": "jupyterlab_widgets",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from bkg_workbench._version import __version__
 from bkg_workbench.cli import codes
@@ -24,6 +26,28 @@ PAYLOAD = "JSON, @FILE to read it from a file, or - to read it from stdin"
 LEVELS = ("debug", "info", "warn", "error")
 
 
+class VerbParser(argparse.ArgumentParser):
+    """A parser that takes options between arguments: `call repo.search --timeout 9 '{…}'`.
+
+    Without this, argparse sees the optional argument as absent once an option has come.
+    """
+
+    _is_inside = False
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As the base class's, which it is called by in turn."""
+        is_nested = any(isinstance(a, argparse._SubParsersAction) for a in self._actions)
+        if self._is_inside or is_nested:
+            return super().parse_known_args(args, namespace)
+        self._is_inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = argparse.ArgumentParser(
@@ -35,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bkg-workbench {__version__}")
     _add_common(parser, default=True)
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=VerbParser)
     _add_workspace_verbs(verbs)
     _add_plugin_verbs(verbs)
     _add_request_verbs(verbs)
@@ -63,7 +87,7 @@ def _add_common(parser: argparse.ArgumentParser, *, default: bool) -> None:
 
 
 def _verb(
-    verbs: Verbs[argparse.ArgumentParser],
+    verbs: Verbs[VerbParser],
     name: str,
     command: str,
     summary: str,
@@ -81,7 +105,7 @@ def _verb(
     return parser
 
 
-def _add_workspace_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _add_workspace_verbs(verbs: Verbs[VerbParser]) -> None:
     init = _verb(
         verbs,
         "init",
@@ -112,7 +136,7 @@ def _add_workspace_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     )
 
 
-def _add_plugin_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _add_plugin_verbs(verbs: Verbs[VerbParser]) -> None:
     status = _verb(
         verbs,
         "status",
@@ -139,7 +163,7 @@ def _add_plugin_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
         )  # fmt: skip
 
 
-def _add_request_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _add_request_verbs(verbs: Verbs[VerbParser]) -> None:
     logs = _verb(
         verbs,
         "logs",
@@ -175,7 +199,7 @@ def _add_request_verbs(verbs: Verbs[argparse.ArgumentParser]) -> None:
     )
 
 
-def _add_config(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _add_config(verbs: Verbs[VerbParser]) -> None:
     config = verbs.add_parser(
         "config",
         help="read, save and restore a plug-in's settings",

@@ -56,6 +56,28 @@ def test_common_options_reach_the_verbs_below_config() -> None:
     assert not make_parser().parse_args(["config", "get", "x"]).json
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["call", "a.b", "{}", "--timeout", "9", "--stream"],
+        ["call", "--timeout", "9", "a.b", "--stream", "{}"],
+        ["call", "a.b", "--timeout", "9", "{}", "--stream"],
+        ["call", "--stream", "--timeout=9", "a.b", "{}"],
+    ],
+)
+def test_options_stand_anywhere_among_the_arguments(words: list[str]) -> None:
+    given = make_parser().parse_args(words)
+    assert (given.capability, given.payload, given.timeout, given.stream) == ("a.b", "{}", 9, True)
+
+
+def test_arguments_that_may_be_left_out_have_their_defaults() -> None:
+    assert make_parser().parse_args(["call", "a.b", "--stream"]).payload is None
+    assert make_parser().parse_args(["call", "a.b", "-"]).payload == "-"
+    assert make_parser().parse_args(["config", "save", "x", "--version", "1"]).payload == "-"
+    assert make_parser().parse_args(["start", "a", "--no-wait", "b"]).names == ["a", "b"]
+    assert make_parser().parse_args(["status"]).name is None
+
+
 def test_config_save_keeps_its_version_apart_from_the_programs_own() -> None:
     arguments = make_parser().parse_args(["config", "save", "x", "{}", "--version", "3"])
     assert (arguments.at, arguments.payload, arguments.reason) == (3, "{}", None)
