@@ -36,8 +36,10 @@ class ControlCentre(ipywidgets.VBox):
     """The page of a workspace: header, plug-ins with their buttons, ports, live log.
 
     One model, any number of views. It ends its subscriptions when it is closed or its workbench
-    is. `now_ms` and `monotonic` are the clocks; with `autostart=False` nothing is redrawn but by
-    `step()`.
+    is; in the second case the last that was known stays on the page.
+
+    Parameters: `now_ms` and `monotonic` are the clocks; with `autostart=False` nothing is redrawn
+    but by `step()`.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class ControlCentre(ipywidgets.VBox):
         self._asked: dict[str, view.Verb] = {}
         self._problems: list[tuple[float, view.Banner]] = []
         self._host: dict[str, Any] | None = None
-        self._ended = False
+        self._ended = self._closed = False
         self._pulse = Pulse(self.step)
         self.inventory = Inventory(self.ask)
         self.logs = LogTail(bench)
@@ -73,22 +75,28 @@ class ControlCentre(ipywidgets.VBox):
 
     def close(self) -> None:
         """End subscriptions, thread and widgets. A second call does nothing."""
-        if self._ended:
+        self._end()
+        if self._closed:
             return
-        self._ended = True
-        self._unsubscribe()
-        self._telemetry.close()
-        self._pulse.close()
+        self._closed = True
         if _shown.get(self._bench) is self:
             del _shown[self._bench]
         for child in self.children:
             close_all(child)
         super().close()
 
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._unsubscribe()
+            self._telemetry.close()
+            self.logs.end()
+            self._pulse.close()
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._ended
+        return self._closed
 
     def ask(self, verb: view.Verb, name: str) -> None:
         """Post a lifecycle wish and return; the page shows the state when it is fact."""
@@ -103,8 +111,9 @@ class ControlCentre(ipywidgets.VBox):
 
     def step(self) -> None:
         """Redraw what changed, if somebody looks. Called from one thread at a time."""
-        if not self._bench.connected and self._bench.lost is None:  # closed by its owner
-            self.close()
+        if self._is_bench_closed:
+            self.inventory.apply(self.current())
+            self._end()
             return
         if not self.presence.lease.held:
             self.logs.pause()
@@ -117,6 +126,10 @@ class ControlCentre(ipywidgets.VBox):
         self.logs.show_names(list(state.plugins))
         if self.logs.step():
             self._pulse.mark()
+
+    @property
+    def _is_bench_closed(self) -> bool:
+        return not self._bench.connected and self._bench.lost is None
 
     def current(self, state: WorkbenchState | None = None) -> view.View:
         """What the page says now, as plain data."""
@@ -133,6 +146,7 @@ class ControlCentre(ipywidgets.VBox):
             problems=problems,
             host=self._host,
             lost=self._bench.lost,
+            closed=self._is_bench_closed,
         )
 
     def _post(self, verb: view.Verb, name: str) -> None:

@@ -65,9 +65,13 @@ class LogTail(anywidget.AnyWidget):
         topic = f"logs.{plugin}" if plugin else "logs"
         self._following = Following(bench, [topic], self._on_batch)
 
+    def end(self) -> None:
+        """End the subscription; what is on the page stays. A second call does nothing."""
+        self._following.close()
+
     def close(self) -> None:
         """End the subscription and the widget. A second call does nothing."""
-        self._following.close()
+        self.end()
         super().close()
 
     def show_names(self, names: list[str]) -> None:

@@ -8,6 +8,7 @@ it is the Host's matter. Pages attach to the workspace in `BKG_WORKSPACE`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from importlib.resources import files
@@ -96,6 +97,8 @@ class Pages(Voila):
         os.environ["JUPYTER_PATH"] = os.pathsep.join(paths)
         self.update_config(_defaults())
         super().initialize(argv)
+        self.log.addFilter(_is_news)
+        logging.getLogger("tornado.application").addFilter(_is_news)
 
     def init_settings(self) -> dict[str, Any]:
         """Voilà's settings, with the Host header checked against the names that are allowed."""
@@ -130,6 +133,7 @@ def _defaults() -> Config:
     config.Voila.open_browser = False
     config.Voila.ip = "127.0.0.1"
     config.Voila.port_retries = 0
+    config.Voila.log_level = logging.WARNING
     if token:
         config.Voila.token = token
     else:
@@ -144,6 +148,15 @@ def _defaults() -> Config:
     config.MappingKernelManager.cull_idle_timeout = CULL_IDLE_SECONDS
     config.MappingKernelManager.cull_interval = CULL_INTERVAL_SECONDS
     return config
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a log record says anything about the pages.
+
+    Every dashboard is a notebook that nobody trusted, and Jupyter gives Tornado milliseconds.
+    """
+    text = record.getMessage()
+    return "is not trusted" not in text and "websocket_ping_timeout" not in text
 
 
 def _without_token(handler: JupyterHandler, path: str | None = None) -> str:

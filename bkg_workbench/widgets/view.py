@@ -136,44 +136,46 @@ def fold(
     problems: Iterable[Banner] = (),
     host: Mapping[str, Any] | None = None,
     lost: str | None = None,
+    closed: bool = False,
 ) -> View:
     """The view of `state` at `now_ms` (milliseconds since 1970).
 
     Parameters: `samples`: per plug-in, telemetry samples oldest first; `asked`: wishes under way;
     `problems`: banners of the page's own; `host`: the Host's `info`; `lost`: why it is out of
-    reach, if it is.
+    reach, if it is; `closed`: the workbench was closed by its owner.
     """
     samples, asked = samples or {}, asked or {}
+    stale = closed or lost is not None
     rows = tuple(
-        _row(plugin, now_ms, samples.get(name, ()), asked.get(name), lost is not None)
+        _row(plugin, now_ms, samples.get(name, ()), asked.get(name), stale)
         for name, plugin in state.plugins.items()
     )
     return View(
-        header=_header(state, now_ms, host or {}, lost),
-        banners=(*_banners(state, lost), *problems),
+        header=_header(state, now_ms, host or {}, stale, lost),
+        banners=(*_banners(state, lost, closed), *problems),
         rows=rows,
         ports=tuple(
             PortRow(p.name, str(p.port), p.url, p.owner)
             for p in sorted(state.ports, key=lambda p: (p.name, p.port))
         ),
-        stale=lost is not None,
+        stale=stale,
     )
 
 
 def _header(
-    state: WorkbenchState, now_ms: int, host: Mapping[str, Any], lost: str | None
+    state: WorkbenchState, now_ms: int, host: Mapping[str, Any], stale: bool, lost: str | None
 ) -> Header:
     facts = [("Host", f"pid {host['pid']}")] if host.get("pid") else []
-    if lost is None:
+    if not stale:
         facts.append(("up", words.duration((now_ms - state.started_at) / 1000)))
     facts += [("instance", state.instance[:8]), ("version", state.version)]
     name = state.workspace.rstrip("/").rpartition("/")[2] or state.workspace
-    return Header(name, state.workspace, tuple(facts), _status(state, lost))
+    return Header(name, state.workspace, tuple(facts), _status(state, stale, lost))
 
 
-def _status(state: WorkbenchState, lost: str | None) -> Badge:
-    if lost is not None:
-        return Badge("Host gone", "bad", lost)
+def _status(state: WorkbenchState, stale: bool, lost: str | None) -> Badge:
+    if stale:
+        return Badge("closed", "idle") if lost is None else Badge("Host gone", "bad", lost)
     states = [p.state for p in state.plugins.values()]
     up = sum(s in UP for s in states)
     text = f"{up} of {words.count(len(states), 'plug-in')} up" if states else "no plug-ins yet"
@@ -186,9 +188,12 @@ def _status(state: WorkbenchState, lost: str | None) -> Badge:
     return Badge(text, "ok" if up else "idle")
 
 
-def _banners(state: WorkbenchState, lost: str | None) -> list[Banner]:
+def _banners(state: WorkbenchState, lost: str | None, closed: bool) -> list[Banner]:
     banners = []
-    if lost is not None:
+    if closed:
+        text = "This workbench is closed; what is shown is the last that was known."
+        banners.append(Banner(text, "idle"))
+    elif lost is not None:
         banners.append(
             Banner(
                 f"The Host has gone: {lost.rstrip('.')}. What is shown is the last that was known; "
@@ -206,7 +211,7 @@ def _row(
     now_ms: int,
     samples: Sequence[Mapping[str, Any]],
     asked: Verb | None,
-    lost: bool,
+    stale: bool,
 ) -> Row:
     up = plugin.state in UP
     since = up_since(plugin.story) or plugin.since if up else None
@@ -216,14 +221,14 @@ def _row(
         description=plugin.definition.description,
         badge=Badge(plugin.state, TONES[plugin.state], plugin.reason or ""),
         note=_note(plugin),
-        uptime=words.DASH if since is None or lost else words.duration((now_ms - since) / 1000),
+        uptime=words.DASH if since is None or stale else words.duration((now_ms - since) / 1000),
         restarts=str(plugin.restarts),
         last_exit=plugin.last_exit,
         cpu=cpu,
         memory=memory,
-        beat=_beat(plugin, now_ms) if not lost else Badge(words.DASH, "idle"),
+        beat=_beat(plugin, now_ms) if not stale else Badge(words.DASH, "idle"),
         capabilities=_capabilities(plugin),
-        actions=_actions(plugin, asked, lost),
+        actions=_actions(plugin, asked, stale),
         asked=asked,
     )
 
@@ -301,8 +306,8 @@ def _capabilities(plugin: PluginState) -> tuple[Badge, ...]:
     return tuple(badges)
 
 
-def _actions(plugin: PluginState, asked: Verb | None, lost: bool) -> tuple[Action, ...]:
-    free = asked is None and not lost
+def _actions(plugin: PluginState, asked: Verb | None, stale: bool) -> tuple[Action, ...]:
+    free = asked is None and not stale
     able: tuple[tuple[Verb, frozenset[str], str], ...] = (
         ("start", STARTABLE, f"Start {plugin.name}"),
         ("stop", STOPPABLE, f"Stop {plugin.name}"),

@@ -212,12 +212,18 @@ def test_a_closed_page_ends_its_subscriptions_and_its_thread(bench: FakeBench) -
     bench.define("later")
 
 
-def test_a_closed_workbench_closes_its_page(bench: FakeBench) -> None:
+def test_a_closed_workbench_leaves_its_last_picture_and_nothing_that_runs(
+    bench: FakeBench,
+) -> None:
     centre = ControlCentre(bench)
+    eventually(lambda: centre.inventory.rows)
     bench.connected = False
-    eventually(lambda: centre.closed)
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "bkg-page"])
-    assert bench.followers == []
+    assert bench.followers == bench.changes == []
+    assert "This workbench is closed" in centre.inventory.banners.value
+    assert repoagent(centre).buttons["start"].disabled
+    centre.close()
+    assert centre.closed
 
 
 def test_a_lost_host_is_told_and_the_page_stays(bench: FakeBench, centre: ControlCentre) -> None:

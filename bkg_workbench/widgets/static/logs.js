@@ -121,6 +121,7 @@ class View {
     model.on("change:names", this._onNames);
     this._resizes = new ResizeObserver(() => this._draw());
     this._resizes.observe(this.scroller);
+    if (document.body.dataset.voila) this._fillPage();
     this._refilter();
   }
 
@@ -128,6 +129,8 @@ class View {
     this.store.listeners.delete(this._onChange);
     this.model.off("change:names", this._onNames);
     this._resizes.disconnect();
+    this._fills?.disconnect();
+    window.removeEventListener("resize", this._fill);
     cancelAnimationFrame(this._frame);
   }
 
@@ -169,10 +172,23 @@ class View {
     const body = element("div", "bkg-log-body");
     body.append(this.scroller, this.jump);
     root.append(bar, body, this.detail);
+    this.root = root;
     el.append(root);
     this._listen();
     this._fillPlugins();
     this._showFollowing();
+  }
+
+  // On a dashboard the log takes what is left of the window.
+  _fillPage() {
+    const least = this.model.get("height");
+    this._fill = () => {
+      const top = this.root.getBoundingClientRect().top + window.scrollY;
+      if (top > 0) this.root.style.height = `${Math.max(least, window.innerHeight - top - 24)}px`;
+    };
+    this._fills = new ResizeObserver(this._fill);
+    this._fills.observe(document.getElementById("rendered_cells") ?? document.body);
+    window.addEventListener("resize", this._fill);
   }
 
   _listen() {
