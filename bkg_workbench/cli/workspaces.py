@@ -36,7 +36,8 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
         console.line(f"  kept as you changed it: {file}", "yellow")
     console.line("Next:")
     if done.root != Path.cwd():
-        console.line(f"  cd {shlex.quote(os.path.relpath(done.root))}")
+        place = min(os.path.relpath(done.root), str(done.root), key=len)
+        console.line(f"  cd {shlex.quote(place)}")
     console.line("  bkg doctor")
     console.line("  bkg host --web")
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.helpers import eventually, kill, processes_of
 
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60.0
 
 

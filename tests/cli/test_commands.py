@@ -21,16 +21,19 @@ pytestmark = pytest.mark.timeout(180)
 
 NEVER_UP = '#!/bin/sh\necho "preparing: nothing at all"\necho "no luck" >&2\nexit 78\n'
 
+SLEEPY = '#!/bin/sh\necho "preparing: a long night"\nexec sleep 600\n'
+
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A Host with a plug-in that runs and one that cannot."""
+    """A Host with a plug-in that runs and ones that cannot, or not yet."""
     place = tmp_path_factory.mktemp("cli")
     workspace = place / "workspace"
     (workspace / "plugins").mkdir(parents=True)
     (workspace / "plugins" / "plugins.json").write_text("[]\n")
     write_plugin(workspace, autostart=True, capabilities=[*CAPABILITIES, "demo.promised"])
     write_plugin(workspace, "broken", code="", start=NEVER_UP)
+    write_plugin(workspace, "sleepy", code="", start=SLEEPY)
     with running(workspace, "host", "--json", place=place) as one:
         one.wait_for('"state": "running"')
         yield one
@@ -78,7 +81,7 @@ def test_status_for_machines_is_one_object_on_one_line(bkg: Any) -> None:
     assert out.count("\n") == 1
     told = json.loads(out)
     assert {"host", "plugins", "samples", "notices"} == set(told)
-    assert [p["name"] for p in told["plugins"]] == ["broken", "demo"]
+    assert [p["name"] for p in told["plugins"]] == ["broken", "demo", "sleepy"]
 
 
 def test_status_of_one_plugin_tells_its_story(bkg: Any) -> None:
@@ -205,6 +208,19 @@ def test_a_start_that_fails_shows_the_plugins_last_lines(bkg: Any) -> None:
         "start_failed",
         "plugin_not_found",
     ]
+
+
+def test_ctrl_c_while_a_start_is_waited_for_ends_with_130_and_no_more(
+    host: Running, bkg: Any, tmp_path: Path
+) -> None:
+    with running(host.workspace, "start", "sleepy", place=tmp_path) as waiting:
+        eventually(lambda: "preparing: a long night" in waiting.err.read_text(), 30)
+        waiting.signal(signal.SIGINT)
+        assert waiting.wait() == codes.INTERRUPTED
+        assert waiting.out.read_text() == ""
+        lines = waiting.err.read_text().split("\n")
+    assert [line for line in lines if line and not line.startswith("sleepy: ")] == []
+    assert bkg("stop", "sleepy")[0] == codes.OK
 
 
 # --- logs -------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,20 @@ def test_init_lays_out_a_workspace_and_says_what_next(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "plugins" / "plugins.json").is_file()
     again = run(tmp_path, "init", str(tmp_path / "new"), "--json")
     assert '"written": []' in again.stdout
+
+
+@pytest.mark.slow
+def test_the_dashboards_are_served_to_whoever_has_the_url(workspace: Path, tmp_path: Path) -> None:
+    shutil.copytree(bkg.ROOT / "dashboards", workspace / "dashboards")
+    with running(workspace, "host", "--web", "--json", place=tmp_path) as host:
+        host.wait_for('"event": "web"')
+        url = host.events("web")[0]["url"]
+        with urllib.request.urlopen(url, timeout=30) as page:
+            assert page.status == 200
+        bare = f"{url.partition('?')[0].rstrip('/')}/voila/render/plugins.ipynb"
+        with urllib.request.urlopen(bare, timeout=30) as page:
+            assert "/login" in page.url
+        assert url in run(workspace, "ports").stdout
+        host.signal(signal.SIGTERM)
+        assert host.wait() == codes.OK
+        nothing_left(workspace, 2.0)
