@@ -17,6 +17,7 @@ from pathlib import Path
 from bkg_workbench._version import __version__
 from bkg_workbench.cli.findings import Check, Finding
 from bkg_workbench.cli.words import size
+from bkg_workbench.plugin_env import cache_folder
 
 OLDEST_PYTHON = (3, 11)
 LEAST_BYTES, FEW_BYTES = 200 * 2**20, 2 * 2**30
@@ -197,10 +198,7 @@ def language(_: Path | None) -> Iterator[Finding]:
 
 def disk(root: Path | None) -> Iterator[Finding]:
     """Free space for the workspace, and for the environments that workspaces share."""
-    cache = os.environ.get("BKG_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "bkg"
-    )
-    for name, place in (("disk", root), ("cache", Path(cache))):
+    for name, place in (("disk", root), ("cache", cache_folder())):
         if place is not None:
             yield _space(name, place)
 
