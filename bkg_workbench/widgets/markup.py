@@ -90,14 +90,20 @@ def note(row: Row) -> str:
 def figures(row: Row) -> str:
     """The numbers of a plug-in that change by the second."""
     last_exit = text(row.last_exit, 60) if row.last_exit else ""
-    return (
-        f'<div class="bkg-figures"><span class="bkg-num">{text(row.uptime)}</span>'
+    cells = (
+        f'<span class="bkg-num">{text(row.uptime)}</span>',
         f'<span class="bkg-num">{text(row.restarts)}'
-        f"<small{_hint(row.last_exit)}>{last_exit}</small></span>"
-        f"{_gauge(row.cpu, 100.0)}{_gauge(row.memory, 0.0)}"
+        f"<small{_hint(row.last_exit)}>{last_exit}</small></span>",
+        _gauge(row.cpu, 100.0),
+        _gauge(row.memory, 0.0),
         f'<span class="bkg-beat bkg-{row.beat.tone}"{_hint(row.beat.hint)}>'
-        f"{text(row.beat.text)}</span></div>"
+        f"{text(row.beat.text)}</span>",
     )
+    labelled = (
+        f'<div data-label="{label}">{cell}</div>'
+        for label, cell in zip(FIGURES, cells, strict=True)
+    )
+    return f'<div class="bkg-figures">{"".join(labelled)}</div>'
 
 
 def capabilities(row: Row) -> str:

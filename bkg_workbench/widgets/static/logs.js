@@ -397,9 +397,17 @@ class View {
 
 function listen(model, store) {
   let token = "";
-  const hello = () => {
-    token = `${Date.now()}-${Math.random()}`;
+  let timer = null;
+  // The first message may wait behind a computing cell while a later one finds a way past it.
+  const repeat = (wait) => {
+    if (!token) return;
     model.send({ kind: "hello", after: store.last, token });
+    timer = setTimeout(() => repeat(Math.min(wait * 2, 30000)), wait);
+  };
+  const hello = () => {
+    clearTimeout(timer);
+    token = `${Date.now()}-${Math.random()}`;
+    repeat(1000);
   };
   const onMessage = (content, buffers) => {
     if (content.kind === "resync") {
@@ -409,12 +417,17 @@ function listen(model, store) {
     const records = JSON.parse(new TextDecoder().decode(buffers[0]));
     if (content.kind === "batch") store.batch(records, content.dropped);
     else if (content.kind === "backlog" && content.token === token) {
+      token = "";
+      clearTimeout(timer);
       store.backlog(records, content.after, content.dropped);
     }
   };
   model.on("msg:custom", onMessage);
   hello();
-  return () => model.off("msg:custom", onMessage);
+  return () => {
+    clearTimeout(timer);
+    model.off("msg:custom", onMessage);
+  };
 }
 
 // Called once per model; initialize and render are given different proxies of it, so what they
