@@ -243,6 +243,7 @@ class Workbench:
         *,
         reason: str | None = None,
         author: str | None = None,
+        canary_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Async twin of `save_config`."""
         payload = {
@@ -251,6 +252,7 @@ class Workbench:
             "version": version,
             "reason": reason,
             "author": author,
+            "canarySeconds": canary_seconds,
         }
         return _dict(await self.acall("host.config.save", payload))
 
@@ -262,14 +264,25 @@ class Workbench:
         *,
         reason: str | None = None,
         author: str | None = None,
+        canary_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Save settings read at `version`: {version, applied: "live" or "restart"}.
 
         `reason` and `author` (by default this connection's name) are kept with the new version.
+        With `canary_seconds` the settings are applied now, watched for that time, and taken back
+        by themselves when the plug-in degrades or fails or its error rate jumps.
         Raises `ConfigInvalid` with its pointers, `ConfigConflict` for a stale version.
         """
-        saving = self.asave_config(name, settings, version, reason=reason, author=author)
-        return self._portal.run(saving)
+        return self._portal.run(
+            self.asave_config(
+                name,
+                settings,
+                version,
+                reason=reason,
+                author=author,
+                canary_seconds=canary_seconds,
+            )
+        )
 
     async def aconfig_history(self, name: str) -> Records:
         """Async twin of `config_history`."""

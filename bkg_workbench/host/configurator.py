@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from bkg_workbench.errors import WorkbenchError
+from bkg_workbench.host.canary import Pending
 from bkg_workbench.protocol import schema as schemas
 from bkg_workbench.protocol.envelopes import value
 from bkg_workbench.protocol.state import Configured
@@ -31,16 +32,32 @@ class Configurator:
         return self._effective.get(name)
 
     async def save(
-        self, name: str, settings: dict[str, Any], version: int, author: str, reason: str | None
+        self,
+        name: str,
+        settings: dict[str, Any],
+        version: int,
+        author: str,
+        reason: str | None,
+        *,
+        canary_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Save settings read at `version`: {version, applied: "live" or "restart"}.
 
-        Raises `ConfigInvalid`, `ConfigConflict`, `StoreError`; nothing is changed then.
+        With `canary_seconds` a plug-in that is up gets them now, by a restart where they cannot be
+        live, and they are watched. Raises `ConfigInvalid`, `ConfigConflict`, `StoreError`; nothing
+        is changed then.
         """
-        configs = self._engine.configs
-        schema = (await configs.get(name)).schema
-        new = await configs.save(name, settings, version, schema, author, reason)
-        return await self._apply(name, new)
+        engine = self._engine
+        schema = (await engine.configs.get(name)).schema
+        new = await engine.configs.save(name, settings, version, schema, author, reason)
+        engine.canaries.end(name)
+        done = await self._apply(name, new)
+        is_up = engine.state.plugins[name].wanted == "up"
+        if canary_seconds is not None and is_up and new != version:
+            engine.canaries.begin(name, Pending(new, version, canary_seconds))
+            if done["applied"] != "live":
+                engine.supervisor.restart(name, "settings on probation")
+        return done
 
     async def restore(self, name: str, version: int, author: str) -> dict[str, Any]:
         """Make an earlier version's settings the current ones; as `save`."""

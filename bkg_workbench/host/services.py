@@ -128,7 +128,12 @@ class Services:
         self._plugin(params.name)
         author = params.author or caller.name
         return await self._engine.configurator.save(
-            params.name, params.settings, params.version, author, params.reason
+            params.name,
+            params.settings,
+            params.version,
+            author,
+            params.reason,
+            canary_seconds=params.canary_seconds,
         )
 
     async def _config_history(self, params: table.Named, _: Caller) -> dict[str, Any]:

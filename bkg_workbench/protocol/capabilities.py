@@ -52,12 +52,17 @@ class Verb(Named):
 
 
 class SaveConfig(Named):
-    """`settings` as the operator's config; `version` the one that they were read at."""
+    """`settings` as the operator's config; `version` the one that they were read at.
+
+    With `canarySeconds` they are applied now (by a restart where they cannot be live), watched, and
+    taken back where they do harm.
+    """
 
     settings: dict[str, Any]
     version: int
     reason: str | None = None
     author: str | None = None
+    canary_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
 
 
 class RestoreConfig(Named):

@@ -62,6 +62,7 @@ class PluginState(Frozen, frozen=True):
     config_version: int = 0
     config_errors: dict[str, str] = {}
     restart_needed: bool = False
+    watched_until: int | None = None
     health: Beat | None = None
     story: tuple[Chapter, ...] = ()
 
@@ -171,6 +172,13 @@ class Configured(StateEvent, frozen=True):
     config_schema: dict[str, Any] | None = None
 
 
+class Watched(StateEvent, frozen=True):
+    """New settings are on probation until a time; None: they are not any more."""
+
+    plugin: str
+    until: int | None
+
+
 class Ported(StateEvent, frozen=True):
     """The port table changed."""
 
@@ -191,7 +199,7 @@ class Cleared(StateEvent, frozen=True):
 
 AnyStateEvent = (
     Defined | Removed | Moved | Prepared | Registered | Disconnected | Beaten
-    | Configured | Ported | Noticed | Cleared
+    | Configured | Watched | Ported | Noticed | Cleared
 )  # fmt: skip
 
 
@@ -265,6 +273,8 @@ def fold_plugin(plugin: PluginState, event: AnyStateEvent) -> PluginState:
             return _gone(plugin)
         case Beaten(beat=beat):
             return replace(plugin, health=beat)
+        case Watched(until=until):
+            return replace(plugin, watched_until=until)
         case Configured():
             return replace(
                 plugin,
