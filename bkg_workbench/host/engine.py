@@ -24,6 +24,7 @@ from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import InvalidParams, WorkbenchError
 from bkg_workbench.host import health, launch, ports
+from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
@@ -80,6 +81,7 @@ class Engine:
         self.database = Database(workspace.database, MIGRATIONS)
         self.configs = Configs(self.database, workspace.plugins, workspace.hidden, self.clock)
         self.configurator = Configurator(self)
+        self.canaries = Canaries(self)
         self.logs = Logs(workspace.logs, self.clock)
         self.samples = Samples(workspace.hidden / "samples.db", self.clock)
         self.supervisor = Supervisor(
@@ -136,6 +138,7 @@ class Engine:
         self.write_connection_file()
         self._spawn(self._rescan(), "host-rescan")
         self._spawn(self._sample(), "host-sampler")
+        self.canaries.resume()
         if autostart:
             self.supervisor.autostart()
 
@@ -175,6 +178,7 @@ class Engine:
         self._closed = True
         self.stopping.set()
         self.workspace.remove_connection_file(self.instance)
+        await self.canaries.close()
         await self.supervisor.aclose()
         for task in self._tasks:
             task.cancel()
@@ -271,6 +275,7 @@ class Engine:
         up = event.chapter.state in ("starting", "stopping", "running", "degraded")
         self.router.expect(name, event.wanted == "up" and up)
         self.emit(event)
+        self.canaries.moved(name, event)
         self.samples.add_event(
             name, event.chapter.event, event.chapter.state, event.chapter.why, event.chapter.at
         )
@@ -365,6 +370,7 @@ class Engine:
         """A request has its answer."""
         if not record.capability.startswith("host."):
             self.samples.add_call(record)
+            self.canaries.observe(record)
 
     def refused(self, code: str, text: str) -> None:
         """A peer was turned away or struck."""
@@ -410,7 +416,7 @@ class Engine:
     def _check_now(
         self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw
     ) -> None:
-        errors = schemas.validate(schema, value(data))
+        errors = schemas.compiled(schema).errors(value(data))
         if errors:
             raise InvalidParams(capability=capability, errors=errors)
 

@@ -40,11 +40,12 @@ def resolve(root: Schema, schema: Any) -> Schema:
             raise SchemaInvalid(reason=f"{target} refers to itself")
         seen.add(str(target))
         beside = {k: v for k, v in here.items() if k != "$ref"}
-        here = {**_look_up(root, target), **beside}
+        here = {**look_up(root, target), **beside}
     return here
 
 
-def _look_up(root: Schema, target: Any) -> Schema:
+def look_up(root: Schema, target: Any) -> Schema:
+    """The subschema that a local reference names; raises `SchemaInvalid` if there is none."""
     if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
         raise SchemaInvalid(reason=f"the reference {target!r} is not inside the schema")
     node: Any = root
@@ -84,7 +85,7 @@ def views_of(root: Schema, schema: Any) -> Iterator[Schema]:
         seen.add(id(here))
         if isinstance(here.get("$ref"), str):
             try:
-                waiting.append(_look_up(root, here["$ref"]))
+                waiting.append(look_up(root, here["$ref"]))
             except SchemaInvalid:
                 continue
         yield here

@@ -1,8 +1,8 @@
 """JSON Schema (2020-12) as the workbench uses it: the one door to it for all other modules.
 
 Owns the defaults that a schema makes. What it passes on lies in `values` (merging, differences),
-`masks` (secrets), `references` (`$ref`), `validation` (needs the jsonschema package, which the Host
-has and a plug-in's own environment does not) and `fields` (what a form shows).
+`masks` (secrets), `references` (`$ref`), `validation` (needs the package jsonschema-rs, which the
+Host has and a plug-in's own environment does not) and `fields` (what a form shows).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from bkg_workbench.protocol.references import (
     branches,
     resolve,
 )
-from bkg_workbench.protocol.validation import Errors, check, validate
+from bkg_workbench.protocol.validation import Errors, Validator, check, compiled, validate
 from bkg_workbench.protocol.values import Change, diff, is_same, merge, pointer
 
 __all__ = [
-    "MASK", "Change", "Errors", "Field", "Schema", "SchemaInvalid", "check", "defaults", "diff",
-    "form_fields", "is_same", "mask", "masked_diff", "merge", "pointer", "secrets", "unmask",
-    "validate",
+    "MASK", "Change", "Errors", "Field", "Schema", "SchemaInvalid", "Validator", "check",
+    "compiled", "defaults", "diff", "form_fields", "is_same", "mask", "masked_diff", "merge",
+    "pointer", "secrets", "unmask", "validate",
 ]  # fmt: skip
 
 _NOTHING = object()

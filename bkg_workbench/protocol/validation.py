@@ -1,8 +1,8 @@
 """Checking values against a JSON Schema, with answers that people understand.
 
 Owns which schemas are fit for use (2020-12, local references, bounded size, patterns that cannot
-run away) and the sentence for each kind of mistake. Needs the packages jsonschema and regex, which
-the Host has; they are imported when first needed, since a plug-in's environment has neither.
+run away) and the sentence for each kind of mistake. Needs the package jsonschema-rs, which the Host
+has; it is imported when first needed, since a plug-in's environment lacks it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.protocol.references import Schema, SchemaInvalid
+from bkg_workbench.protocol.references import Schema, SchemaInvalid, look_up
 from bkg_workbench.protocol.values import pointer
 
 Errors = dict[str, str]
@@ -22,12 +22,28 @@ Errors = dict[str, str]
 
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 64
+MAX_INSIDE = 32
+"""How many subschemas may lie one within the other and speak about the same place of a value. The
+library recurses natively: this times the depth that a JSON decoder allows must fit the stack."""
+MAX_SPREAD = 10_000
+"""How many subschemas may speak about one place of a value."""
 MAX_PATTERN = 256
-PATTERN_SECONDS = 0.1
-"""How long one pattern may take on one value."""
+MAX_PATTERN_BYTES = 256 * 1024
+"""How large a pattern may become when compiled."""
+MAX_LOOKED_AROUND = 1_000
+"""Characters of a text whose pattern looks around or back: the time grows with their square."""
+MAX_STEPS_BACK = 1_000
 MAX_ERRORS = 50
+MAX_PARTS = 2_000
+"""Of a value with more parts than this only the first mistake is told: the library finds all
+mistakes before it tells one."""
+MAX_TELLING = 400
+"""Levels of a value times `MAX_INSIDE`'s count for its schema, beyond which no mistake is told: the
+time would grow with their square, and the stack overflow."""
 
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _DATA = ("default", "const", "enum", "examples")
+_SAME_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 _TYPES = {
     "string": "text",
     "integer": "a whole number",
@@ -39,27 +55,37 @@ _TYPES = {
 }
 
 
+class Validator:
+    """A schema made ready; for callers that check many values. May be shared between threads."""
+
+    __slots__ = ("_compiled", "_inside")
+
+    def __init__(self, compiled: Any, inside: int) -> None:
+        self._compiled = compiled
+        self._inside = inside
+
+    def errors(self, value: Any) -> Errors:
+        """What is wrong with `value`, a JSON value as a decoder gives it; see `validate`."""
+        try:
+            if self._compiled.is_valid(value):
+                return {}
+        except ValueError:
+            return {"": "is not a plain JSON value"}
+        found: Errors = {}
+        for where, what in _told(self._compiled, self._inside, value):
+            found.setdefault(where, what)
+            if len(found) >= MAX_ERRORS:
+                break
+        return found or {"": "is not valid"}
+
+
 def validate(schema: Schema, value: Any) -> Errors:
     """What is wrong with `value`, a plain JSON value; at most `MAX_ERRORS` sentences.
 
     Validators are kept by the schema's content. Raises `SchemaInvalid` for a schema not fit for
     use.
     """
-    validator = _validator(schema)
-    try:
-        if validator.is_valid(value):
-            return {}
-        found: Errors = {}
-        for error in validator.iter_errors(value):
-            for where, what in _sentences(error):
-                found.setdefault(where, what)
-            if len(found) >= MAX_ERRORS:
-                break
-        return found
-    except RecursionError:
-        raise SchemaInvalid(reason="it refers to itself without end") from None
-    except _unresolvable() as error:
-        raise SchemaInvalid(reason=f"the reference {error.ref!r} leads nowhere") from None
+    return _validator(schema).errors(value)
 
 
 def check(schema: Schema) -> None:
@@ -67,228 +93,277 @@ def check(schema: Schema) -> None:
     _validator(schema)
 
 
-def _validator(schema: Schema) -> Any:
+def compiled(schema: Schema) -> Validator:
+    """The schema's validator, found by the object's identity: it must never be changed.
+
+    Raises `SchemaInvalid` for a schema not fit for use.
+    """
+    kept = _by_identity.get(id(schema))
+    if kept is not None:
+        return kept[1]
+    validator = _validator(schema)
+    if len(_by_identity) >= 256:
+        _by_identity.clear()
+    _by_identity[id(schema)] = (schema, validator)
+    return validator
+
+
+_by_identity: dict[int, tuple[Schema, Validator]] = {}
+"""Holds the schema too, so that no other object can get its id."""
+
+
+def _validator(schema: Schema) -> Validator:
     try:
         key = msgspec.json.encode(schema, order="sorted")
     except (TypeError, ValueError, RecursionError) as error:
         raise SchemaInvalid(reason=f"it has no JSON form ({error})") from None
-    return _compiled(key)
+    return _by_content(key)
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(key: bytes) -> Any:
+def _by_content(key: bytes) -> Validator:
     if len(key) > MAX_BYTES:
         raise SchemaInvalid(reason=f"it is larger than {MAX_BYTES >> 20} MiB")
-    jsonschema, _ = _libraries()
-    import referencing
-
+    library = _library()
     schema = msgspec.json.decode(key)
     if not isinstance(schema, dict):
         raise SchemaInvalid(reason="it is not an object")
-    _inspect(schema, 0)
-    kind = _class()
+    spreads: dict[int, tuple[int, int]] = {}
     try:
-        kind.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        where = pointer(*error.absolute_path) or "its top level"
-        raise SchemaInvalid(reason=f"{where}: {error.message[:200]}") from None
+        _inspect(schema, schema, 0, spreads)
+        made = library.Draft202012Validator(
+            schema, validate_formats=False, offline=True, pattern_options=_backtracking()
+        )
+    except library.ValidationError as error:
+        if error.kind.name == "$ref":
+            reason = f"a reference leads nowhere ({error.message[:200]})"
+        else:
+            reason = f"{pointer(*error.instance_path) or 'its top level'}: {error.message[:200]}"
+        raise SchemaInvalid(reason=reason) from None
     except RecursionError:
         raise SchemaInvalid(reason="it nests too deep") from None
-    # An explicit registry: the default one would fetch what it does not know.
-    return kind(schema, registry=referencing.Registry())
+    except (ValueError, library.ReferencingError) as error:
+        raise SchemaInvalid(reason=str(error)[:200]) from None
+    return Validator(made, max(deepest for _, deepest in spreads.values()))
 
 
-def _libraries() -> tuple[Any, Any]:
+def _library() -> Any:
     try:
-        import jsonschema
-        import regex
+        import jsonschema_rs
     except ImportError as error:
         raise WorkbenchError(
             f"Checking a JSON Schema needs the package {error.name}, which this environment lacks; "
             "it comes with bkg-workbench, not with a plug-in's own environment."
         ) from None
-    return jsonschema, regex
+    return jsonschema_rs
 
 
-def _unresolvable() -> Any:
-    from referencing.exceptions import Unresolvable
-
-    return Unresolvable
+# Which schemas are fit for use
 
 
-@functools.cache
-def _class() -> Any:
-    """Draft 2020-12 with the words replaced whose cost a hostile schema could drive up."""
-    jsonschema, _ = _libraries()
-    return jsonschema.validators.extend(
-        jsonschema.Draft202012Validator,
-        {
-            "pattern": _pattern,
-            "patternProperties": _pattern_properties,
-            "additionalProperties": _additional_properties,
-            "uniqueItems": _unique_items,
-        },
-    )
+def _inspect(
+    node: Any, root: Schema, depth: int, spreads: dict[int, tuple[int, int]], named: bool = False
+) -> None:
+    """Refuse what cannot be checked in bounded time, and guard patterns that look around.
 
-
-def _inspect(node: Any, depth: int) -> None:
-    """Refuse references that are not local, patterns that are too long, and deep nesting."""
+    `node` is a schema, a list of such or, if `named`, an object of such. Changes the schema.
+    """
     if depth > MAX_LEVELS:
         raise SchemaInvalid(reason=f"it nests deeper than {MAX_LEVELS} levels")
     if isinstance(node, list):
         for item in node:
-            _inspect(item, depth + 1)
+            _inspect(item, root, depth + 1, spreads)
     if not isinstance(node, dict):
         return
+    if named:
+        for child in node.values():
+            _inspect(child, root, depth + 1, spreads)
+        return
+    root = node if "$id" in node else root
     for word in ("$ref", "$dynamicRef"):
         target = node.get(word)
         if isinstance(target, str) and target != "#" and not target.startswith("#/"):
             raise SchemaInvalid(reason=f"the reference {target!r} is not inside the schema")
-    patterns = node.get("patternProperties")
-    patterns = list(patterns) if isinstance(patterns, dict) else []
-    if patterns and "unevaluatedProperties" in node:
-        raise SchemaInvalid(
-            reason="unevaluatedProperties beside patternProperties is not supported"
-        )
-    if isinstance(node.get("pattern"), str):
-        patterns.append(node["pattern"])
-    for pattern in patterns:
-        _compile_pattern(pattern)
     for word, child in node.items():
         if word not in _DATA:
-            _inspect(child, depth + 1)
+            _inspect(child, root, depth + 1, spreads, named=word in _NAMED)
+    _guard_patterns(node)
+    _spread(node, root, spreads)
+
+
+def _spread(node: Any, root: Schema, spreads: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many subschemas speak about the same place as `node`, and how deep they lie."""
+    if not isinstance(node, dict):
+        return 0, 0
+    known = spreads.get(id(node))
+    if known == (0, 0):
+        raise SchemaInvalid(reason="it refers to itself without end")
+    if known:
+        return known
+    spreads[id(node)] = (0, 0)
+    root = node if "$id" in node else root
+    below: list[Any] = []
+    for word in _SAME_PLACE:
+        child = node.get(word)
+        below += child if isinstance(child, list) else [child]
+    dependent = node.get("dependentSchemas")
+    below += dependent.values() if isinstance(dependent, dict) else []
+    for word in ("$ref", "$dynamicRef"):
+        try:
+            below.append(look_up(root, node.get(word)))
+        except SchemaInvalid:
+            pass  # the library tells that it leads nowhere; true and false are no objects
+    total, deepest = 1, 0
+    for child in below:
+        count, height = _spread(child, root, spreads)
+        total, deepest = total + count, max(deepest, height)
+    if total > MAX_SPREAD or deepest >= MAX_INSIDE:
+        raise SchemaInvalid(reason="too many of its subschemas speak about one place")
+    spreads[id(node)] = (total, deepest + 1)
+    return spreads[id(node)]
+
+
+def _guard_patterns(node: Schema) -> None:
+    patterns = node.get("patternProperties")
+    for pattern in patterns if isinstance(patterns, dict) else ():
+        if not _is_linear(pattern):
+            raise SchemaInvalid(reason=f"patternProperties: {pattern!r} looks around or back")
+    pattern, together = node.get("pattern"), node.get("allOf", [])
+    if isinstance(pattern, str) and not _is_linear(pattern) and isinstance(together, list):
+        short = {"maxLength": MAX_LOOKED_AROUND}
+        guarded = {"if": short, "then": {"pattern": node.pop("pattern")}, "else": short}
+        node["allOf"] = [*together, guarded]
 
 
 @functools.lru_cache(maxsize=1024)
-def _compile_pattern(pattern: str) -> Any:
-    _, regex = _libraries()
+def _is_linear(pattern: str) -> bool:
+    """Whether the time that the pattern takes grows but linearly with the text."""
     if len(pattern) > MAX_PATTERN:
         raise SchemaInvalid(reason=f"a pattern is longer than {MAX_PATTERN} characters")
-    try:
-        return regex.compile(pattern)
-    except (regex.error, RecursionError) as error:
-        raise SchemaInvalid(reason=f"the pattern {pattern!r} is not valid ({error})") from None
-
-
-def _matches(pattern: str, text: str) -> bool | None:
-    """Whether the pattern is found in the text; None when that takes too long to tell."""
-    try:
-        return _compile_pattern(pattern).search(text, timeout=PATTERN_SECONDS) is not None
-    except TimeoutError:
-        return None
-
-
-# The replaced words
-
-
-def _pattern(validator: Any, pattern: str, value: Any, schema: Schema) -> Iterator[Any]:
-    jsonschema, _ = _libraries()
-    if not validator.is_type(value, "string"):
-        return
-    found = _matches(pattern, value)
-    if found is None:
-        yield jsonschema.ValidationError("cannot be checked against its pattern in time")
-    elif not found:
-        yield jsonschema.ValidationError(f"must have the form {pattern}")
-
-
-def _pattern_properties(
-    validator: Any, patterns: dict[str, Any], value: Any, schema: Schema
-) -> Iterator[Any]:
-    if not validator.is_type(value, "object"):
-        return
-    for pattern, below in patterns.items():
-        for key, item in value.items():
-            if _matches(pattern, key):
-                yield from validator.descend(item, below, path=key, schema_path=pattern)
-
-
-def _additional_properties(
-    validator: Any, allowed: Any, value: Any, schema: Schema
-) -> Iterator[Any]:
-    if not validator.is_type(value, "object"):
-        return
-    jsonschema, _ = _libraries()
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    for key, item in value.items():
-        if key in known or any(_matches(pattern, key) for pattern in patterns):
+    library = _library()
+    linear = library.RegexOptions(size_limit=MAX_PATTERN_BYTES, dfa_size_limit=MAX_PATTERN_BYTES)
+    for options in (linear, _backtracking()):
+        try:
+            library.Draft202012Validator({"pattern": pattern}, pattern_options=options)
+        except library.ValidationError:
             continue
-        if allowed is False:
-            yield jsonschema.ValidationError("is not known", path=[key])
-        elif isinstance(allowed, dict):
-            yield from validator.descend(item, allowed, path=key)
+        return options is linear
+    raise SchemaInvalid(reason=f"the pattern {pattern!r} is not valid, or too large")
 
 
-def _unique_items(validator: Any, unique: bool, value: Any, schema: Schema) -> Iterator[Any]:
-    if not unique or not validator.is_type(value, "array"):
-        return
-    jsonschema, _ = _libraries()
-    seen: set[bytes] = set()
-    for index, item in enumerate(value):
-        key = msgspec.json.encode(item, order="sorted")
-        if key in seen:
-            yield jsonschema.ValidationError("stands in the list already", path=[index])
-        seen.add(key)
+def _backtracking() -> Any:
+    """The engine that takes all patterns, and steps back only for those that are not linear."""
+    return _library().FancyRegexOptions(
+        backtrack_limit=MAX_STEPS_BACK,
+        size_limit=MAX_PATTERN_BYTES,
+        dfa_size_limit=MAX_PATTERN_BYTES,
+    )
 
 
 # Sentences
 
 
+def _told(made: Any, inside: int, value: Any) -> Iterator[tuple[str, str]]:
+    """Where and what, for each mistake, or the first one of a large value."""
+    library = _library()
+    parts, levels = _size(value)
+    if levels * inside > MAX_TELLING:
+        yield "", "is not valid, and nests too deep to tell where"
+        return
+    errors: Any = []
+    try:
+        if parts <= MAX_PARTS:
+            errors = made.iter_errors(value)
+        else:
+            made.validate(value)
+    except library.ValidationError as first:
+        errors = [first]
+    except ValueError:  # the library shows no value nested deeper than 255 levels
+        yield "", "is not valid, and nests too deep to tell where"
+        return
+    for error in errors:
+        yield from _sentences(error)
+
+
+def _size(value: Any) -> tuple[int, int]:
+    """How many parts a value has, and how many levels."""
+    level, parts, levels = [value], 0, 0
+    while level:
+        parts, levels = parts + len(level), levels + 1
+        level = [
+            child
+            for part in level
+            if isinstance(part, (dict, list, tuple))
+            for child in (part.values() if isinstance(part, dict) else part)
+        ]
+    return parts, levels
+
+
 def _sentences(error: Any) -> Iterator[tuple[str, str]]:
-    """Where and what, for each mistake inside one of jsonschema's errors."""
-    where = pointer(*error.absolute_path)
-    limit = error.validator_value
-    match error.validator:
+    """Where and what, for each mistake inside one of the library's errors."""
+    where = pointer(*error.instance_path)
+    limit = error.kind.value
+    match error.kind.name:
         case "required":
+            yield where + pointer(limit), "is required"
+        case "additionalProperties" | "unevaluatedProperties":
             for key in limit:
-                if isinstance(error.instance, dict) and key not in error.instance:
-                    yield where + pointer(key), "is required"
-        case "dependentRequired":
-            yield where, error.message
+                yield where + pointer(key), "is not known"
         case "anyOf" | "oneOf":
             yield from _alternatives(error, where)
-        case "pattern" | "additionalProperties" | "uniqueItems":
-            yield where, error.message
+        case "uniqueItems":
+            yield from _repeated(error.instance, where)
+        case "pattern" if type(error.kind).__name__ != "Pattern":
+            yield where, "cannot be checked against its pattern in time"
         case word:
             yield where, _SENTENCES.get(word, _unknown)(limit)
 
 
+def _repeated(items: list[Any], where: str) -> Iterator[tuple[str, str]]:
+    seen: set[bytes] = set()
+    for index, item in enumerate(items):
+        key = msgspec.json.encode(item, order="sorted")
+        if key in seen:
+            yield where + pointer(index), "stands in the list already"
+        seen.add(key)
+    if len(seen) == len(items):  # 1 and 1.0 are the same to the library
+        yield where, "has an item twice"
+
+
 def _alternatives(error: Any, where: str) -> Iterator[tuple[str, str]]:
     """The branch that comes nearest tells; if none does, what the branches want."""
-    by_branch: dict[int, list[Any]] = {}
-    for inner in error.context:
-        by_branch.setdefault(inner.schema_path[0], []).append(inner)
+    if not all(error.kind.context):
+        yield where, "fits more than one of the forms that it may have"
+        return
+    here = error.instance_path
     near = [
         errors
-        for errors in by_branch.values()
-        if not any(e.validator in ("type", "const", "enum") and not e.path for e in errors)
+        for errors in error.kind.context
+        if not any(
+            e.kind.name in ("type", "const", "enum") and e.instance_path == here for e in errors
+        )
     ]
     if near:
         for inner in min(near, key=len):
             yield from _sentences(inner)
         return
-    wanted = [_wish(e.validator, e.validator_value) for e in error.context if not e.path]
-    if wanted:
-        yield where, "must be " + " or ".join(dict.fromkeys(wanted))
-    elif error.validator == "oneOf":
-        yield where, "fits more than one of the forms that it may have"
-    else:
-        yield where, "has none of the forms that it may have"
+    wanted = [_wish(e) for errors in error.kind.context for e in errors if e.instance_path == here]
+    yield where, "must be " + " or ".join(dict.fromkeys(wanted))
 
 
-def _wish(word: str, limit: Any) -> str:
-    if word == "type":
-        return _type_names(limit)
-    if word == "const":
-        return _show(limit)
-    if word == "enum":
-        return ", ".join(map(_show, limit))
+def _wish(error: Any) -> str:
+    match error.kind.name:
+        case "type":
+            return _type_names(error.kind.value)
+        case "const":
+            return _show(error.kind.value)
+        case "enum":
+            return ", ".join(map(_show, error.kind.value))
     return "of another form"
 
 
-def _type_names(types: Any) -> str:
-    names = types if isinstance(types, list) else [types]
-    return " or ".join(_TYPES.get(name, str(name)) for name in names)
+def _type_names(types: list[str]) -> str:
+    return " or ".join(words for name, words in _TYPES.items() if name in types)
 
 
 def _show(value: Any) -> str:
@@ -318,6 +393,7 @@ _SENTENCES: dict[str, Callable[[Any], str]] = {
     "maxItems": lambda v: f"must have at most {_plural(v, 'item', 'items')}",
     "minProperties": lambda v: f"must have at least {_plural(v, 'entry', 'entries')}",
     "maxProperties": lambda v: f"must have at most {_plural(v, 'entry', 'entries')}",
+    "pattern": lambda v: f"must have the form {v}",
     "propertyNames": lambda v: "has a key that is not allowed",
     "contains": lambda v: "lacks an item that it must contain",
     "not": lambda v: "has a form that is not allowed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -304,6 +305,61 @@ def test_a_pattern_that_runs_away_is_given_up(pattern: str) -> None:
     assert set(errors) == {""}
 
 
+EMAIL = (
+    r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[a-z]{2,}$"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        ("jo.doe@example.com", {}),
+        ("jo..doe@example.com", {"/to": f"must have the form {EMAIL}"}),
+        ("a" * 2_000_000, {"/to": "must have at most 1000 characters"}),
+        (3, {}),
+    ],
+)
+def test_a_pattern_that_looks_around_is_for_short_texts_only(text: Any, errors: Any) -> None:
+    assert schema.validate({"properties": {"to": {"pattern": EMAIL}}}, {"to": text}) == errors
+
+
+def test_a_pattern_that_looks_around_and_runs_away_is_given_up() -> None:
+    rules = {"pattern": "^(?=a)(?:a|aa|(?=a)a)+$"}
+    assert schema.validate(rules, "a" * 999 + "!") == {
+        "": "cannot be checked against its pattern in time"
+    }
+
+
+def test_a_name_of_a_property_is_not_taken_for_a_word_of_the_schema() -> None:
+    rules = {"properties": {"default": {"type": "integer"}, "pattern": {"maximum": 1}}}
+    assert schema.validate(rules, {"default": 1, "pattern": 1}) == {}
+    with pytest.raises(schema.SchemaInvalid, match="not inside the schema"):
+        schema.check({"properties": {"default": {"$ref": "http://127.0.0.1:9/x.json"}}})
+
+
+def chain(length: int, link: Callable[[dict[str, str]], dict[str, Any]]) -> dict[str, Any]:
+    """Definitions each of which refers to the next one in the way that `link` gives."""
+    links = {str(n): link({"$ref": f"#/$defs/{n + 1}"}) for n in range(length)}
+    return {"$ref": "#/$defs/0", "$defs": {**links, str(length): {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (chain(40, lambda next_: {"anyOf": [next_, next_]}), "one place"),
+        (chain(200, lambda next_: {"allOf": [next_]}), "one place"),
+        (chain(5_000, lambda next_: next_), "too deep"),
+        ({"anyOf": [{"type": "integer"}, {"not": {"$ref": "#"}}]}, "without end"),
+        ({"patternProperties": {"(?=a)b": {}}}, "looks around"),
+        ({"pattern": "(?:.{1,200}b){200}"}, "too large"),
+    ],
+    ids=["doubling", "long", "longer", "circle", "around", "pattern"],
+)
+def test_a_schema_whose_checking_would_not_end_is_refused(bad: Any, reason: str) -> None:
+    with pytest.raises(schema.SchemaInvalid, match=reason):
+        schema.check(bad)
+
+
 def test_pattern_properties_and_further_properties_work_together() -> None:
     rules = {
         "properties": {"a": {"type": "integer"}},
@@ -330,6 +386,70 @@ def test_repeated_items_are_found_in_long_lists() -> None:
 def test_the_number_of_sentences_is_bounded() -> None:
     errors = schema.validate({"items": {"type": "string"}}, list(range(10_000)))
     assert 1 <= len(errors) <= 51
+
+
+def test_of_a_large_value_the_first_mistake_is_told() -> None:
+    rules = {"items": {"type": "string"}, "maxItems": 10}
+    assert len(schema.validate(rules, list(range(300_000)))) == 1
+    assert schema.validate({"items": {"type": "string"}}, ["a"] * 5_000 + [1]) == {
+        "/5000": "must be text"
+    }
+
+
+def test_a_value_that_nests_deep_is_checked_all_the_same() -> None:
+    rules = chain(14, lambda next_: {"anyOf": [{"type": "null"}, next_]})
+    rules["$defs"]["14"] = {"type": ["array", "integer"], "items": {"$ref": "#"}}
+    good: Any = 1
+    bad: Any = "a"
+    for _ in range(900):
+        good, bad = [good], [bad]
+    assert schema.validate(rules, good) == {}
+    assert schema.validate(rules, bad) == {"": "is not valid, and nests too deep to tell where"}
+
+
+@pytest.mark.parametrize("value", [{1: 2}, "\ud800", b"bytes", object()])
+def test_what_has_no_json_form_is_no_valid_value(value: Any) -> None:
+    assert schema.validate({"maxLength": 9}, value) == {"": "is not a plain JSON value"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "errors"),
+    [
+        ({"oneOf": [{"type": "string"}, {"minLength": 1}]}, "a", "more than one of the forms"),
+        ({"anyOf": [{"type": "string"}, {"const": 1}]}, [], "must be text or 1"),
+        ({"propertyNames": {"pattern": "^a"}}, {"b": 1}, "has a key that is not allowed"),
+        ({"contains": {"type": "integer"}}, ["a"], "lacks an item that it must contain"),
+        ({"uniqueItems": True}, [1, 1.0], "has an item twice"),
+        ({"not": {"type": "integer"}}, 1, "has a form that is not allowed"),
+    ],
+)
+def test_mistakes_of_a_whole_value_are_told_at_it(rules: Any, value: Any, errors: str) -> None:
+    found = schema.validate(rules, value)
+    assert set(found) == {""}
+    assert errors in found[""]
+
+
+def test_false_and_dependent_keys_are_told_at_the_key() -> None:
+    rules = {"properties": {"a": False}, "dependentRequired": {"b": ["c"]}}
+    assert schema.validate(rules, {"a": 1, "b": 2}) == {
+        "/a": "is not allowed here",
+        "/c": "is required",
+    }
+
+
+def test_a_validator_is_found_by_its_schema_object_and_tells_the_same() -> None:
+    kept = schema.compiled(WANTED)
+    assert schema.compiled(WANTED) is kept
+    assert schema.compiled(copy.deepcopy(WANTED)) is kept
+    for value in ({"root": "/x"}, {"root": 3, "maxFile": 1}, []):
+        assert kept.errors(value) == schema.validate(WANTED, value)
+
+
+def test_a_changed_schema_is_not_taken_for_the_one_before() -> None:
+    rules: dict[str, Any] = {"type": "string"}
+    assert schema.validate(rules, 1) == {"": "must be text"}
+    rules["type"] = "integer"
+    assert schema.validate(rules, 1) == {}
 
 
 # Form fields

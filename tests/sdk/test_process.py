@@ -259,7 +259,14 @@ async def test_a_blocked_thread_does_not_keep_the_process(bus: Bus, tmp_path: Pa
 
 
 async def test_importing_the_sdk_loads_nothing_that_a_declaration_does_not_need() -> None:
-    heavy = ("websockets", "psutil", "uvloop", "jsonschema", "IPython", "concurrent.futures.thread")
+    heavy = (
+        "websockets",
+        "psutil",
+        "uvloop",
+        "jsonschema_rs",
+        "IPython",
+        "concurrent.futures.thread",
+    )
     code = f"import sys, bkg_workbench.sdk; print([m for m in {heavy} if m in sys.modules])"
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
