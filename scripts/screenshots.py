@@ -1,10 +1,10 @@
 """Pictures of the pages, for the README and for looking at them.
 
-    python scripts/screenshots.py [folder]        default: docs/images
+    python scripts/screenshots.py             the README's docs/images/control-centre.png
+    python scripts/screenshots.py FOLDER      every page, light and dark, at two sizes
 
-Lays out a workspace, starts it, opens the pages in Chromium, light and dark, at two sizes, and
-writes a PNG for each; `control-centre.png` is the one that the README shows. Everything runs on
-this machine, without network.
+Lays out a workspace, starts it, and opens the pages in Chromium. Everything runs on this machine,
+without network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FLAGS = [
 ]
 SIZES = ((1280, 800), (1920, 1080))
 THEMES = ("light", "dark")
-README_PICTURE = ("control-centre.png", "light", (1280, 800))
+README_PICTURE = ROOT / "docs" / "images" / "control-centre.png"
 SETTLE_MS = 12_000
 """Until telemetry draws a line."""
 
@@ -42,12 +42,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
         print(__doc__)
         return 1
-    target = Path(arguments[0] if arguments else ROOT / "docs" / "images")
-    target.mkdir(parents=True, exist_ok=True)
+    target = Path(arguments[0]) if arguments else None
+    (target or README_PICTURE.parent).mkdir(parents=True, exist_ok=True)
     for variable in ("BKG_WEB_PORT", "BKG_API_PORT", "BKG_PLUGIN_BUS_PORT"):
         os.environ.setdefault(variable, "0")
     with tempfile.TemporaryDirectory(prefix="bkg-screenshots-") as place:
-        workspace = Path(place, "workspace")
+        workspace = Path(place, "forecasting")
         init(workspace)
         with Host(workspace) as host:
             for plugin in host.plugins():
@@ -68,19 +68,19 @@ def _work(host: Host) -> None:
         host.call("repo.search", {"query": query})
 
 
-def _pictures(browser: Browser, address: str, target: Path) -> None:
-    for theme in THEMES:
+def _pictures(browser: Browser, address: str, target: Path | None) -> None:
+    for theme in THEMES if target else THEMES[:1]:
         page = browser.new_page(viewport={"width": SIZES[0][0], "height": SIZES[0][1]})
         page.goto(f"{address}&theme={theme}", wait_until="commit")
         page.wait_for_selector(".bkg-badge", timeout=120_000)
         page.wait_for_timeout(SETTLE_MS)
-        for size in SIZES:
-            width, height = size
+        if target is None:
+            _write(page, README_PICTURE)
+            return
+        for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(500)
             _write(page, target / f"plugins-{theme}-{width}x{height}.png")
-            if README_PICTURE[1:] == (theme, size):
-                _write(page, target / README_PICTURE[0])
         page.close(run_before_unload=True)
 
 

@@ -6,7 +6,7 @@ A `Workbench` has them all; so has the small one that the tests use. Owns no beh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bkg_workbench.protocol.state import WorkbenchState
 
@@ -55,3 +55,11 @@ class Bench(Protocol):
         self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
     ) -> list[dict[str, Any]]:
         """Telemetry samples, oldest first."""
+
+
+if TYPE_CHECKING:
+    from bkg_workbench.client.workbench import Workbench
+
+    def _is_one(bench: Workbench) -> Bench:
+        """The type checker's proof that a `Workbench` is a `Bench`."""
+        return bench

@@ -98,7 +98,7 @@ class Pages(Voila):
         self.update_config(_defaults())
         super().initialize(argv)
         self.log.addFilter(_is_news)
-        logging.getLogger("tornado.application").addFilter(_is_news)
+        logging.getLogger("tornado.general").addFilter(_is_news)
 
     def init_settings(self) -> dict[str, Any]:
         """Voilà's settings, with the Host header checked against the names that are allowed."""
