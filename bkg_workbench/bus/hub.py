@@ -348,8 +348,7 @@ class Hub:
                     else:
                         self._listener.sampled(connection, envelope)
             case _:
-                kind = type(envelope).__struct_config__.tag
-                raise ProtocolError(reason=f"{kind} is not expected here")
+                raise ProtocolError(reason=f"{envelope.kind} is not expected here")
 
     async def _sweep(self) -> None:
         while True:

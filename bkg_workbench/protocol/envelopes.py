@@ -10,6 +10,7 @@ A frame is one JSON object as UTF-8 bytes; its string field `type` names the env
 from __future__ import annotations
 
 import re
+import sys
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -25,23 +26,19 @@ MAX_DEPTH = 32
 NULL = msgspec.Raw(b"null")
 
 RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-PluginName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+# `$` alone would let a line feed follow.
+PluginName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=65_536)]
 HealthStatus = Literal["up", "degraded", "down"]
-LogLevel = Literal["debug", "info", "warn", "error"]
 
 
 class Envelope(
     msgspec.Struct, tag_field="type", rename="camel", omit_defaults=True, kw_only=True, frozen=True
 ):
-    """Base of the wire types. Unknown fields are ignored."""
+    """Base of the wire types. Unknown fields are ignored. `kind` is the `type` on the wire."""
 
     kind: ClassVar[str]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        cls.kind = str(options.get("tag"))
 
 
 class Register(Envelope, tag="register", frozen=True):
@@ -70,10 +67,13 @@ class Health(Envelope, tag="health", frozen=True):
 
 
 class Log(Envelope, tag="log", frozen=True):
-    """Plug-in to Host: one log line. `timestamp` is ms since 1970 or ISO 8601."""
+    """Plug-in to Host: one log line. `timestamp` is ms since 1970 or ISO 8601.
+
+    `level` is debug, info, warn or error; a record with another one is kept, not refused.
+    """
 
     plugin: PluginName
-    level: LogLevel
+    level: str
     message: str
     timestamp: int | float | str | None = None
 
@@ -82,8 +82,10 @@ class Telemetry(Envelope, tag="telemetry", frozen=True):
     """Plug-in to Host: `cpu` in percent of one core, `mem_bytes`, and any further numbers."""
 
     plugin: PluginName
-    cpu: float | None = None
-    mem_bytes: float | None = msgspec.field(name="mem_bytes", default=None)
+    cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    mem_bytes: Annotated[float, msgspec.Meta(ge=0)] | None = msgspec.field(
+        name="mem_bytes", default=None
+    )
     numbers: dict[str, float] = {}
 
 
@@ -172,6 +174,10 @@ AnyEnvelope = (
     | Chunk | Progress | Cancel | Config | Event | Error
 )  # fmt: skip
 
+for _envelope in AnyEnvelope.__args__:
+    _envelope.kind = str(_envelope.__struct_config__.tag)
+_types = {_envelope.kind for _envelope in AnyEnvelope.__args__}
+
 _decoder: msgspec.json.Decoder[AnyEnvelope] = msgspec.json.Decoder(AnyEnvelope)
 _encoder = msgspec.json.Encoder()
 _any_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Any)
@@ -182,12 +188,15 @@ class _Type(msgspec.Struct):
 
 
 _type_decoder = msgspec.json.Decoder(_Type)
-_types = {kind.__struct_config__.tag for kind in AnyEnvelope.__args__}
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Possessive, and content with a string that never ends: no frame costs more than one pass.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
-_HUGE_NUMBER = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+# Numbers that may be beyond a double; shorter ones stay below 1e209.
+_HUGE_NUMBER = re.compile(rb"[\[:,\s]-?(?:[0-9.]{200}|[0-9.]++[eE]\+?[0-9]{2})")
+_MISSING = re.compile(r"^Object missing required field `([^`]*)`$")
+_FLOAT_MAX = sys.float_info.max
 
 
 class UnknownType(ProtocolError):
@@ -236,15 +245,21 @@ def encode(envelope: AnyEnvelope) -> bytes:
 
 
 def raw(value: Any) -> msgspec.Raw:
-    """`value` as undecoded JSON; a `Raw` stays itself. Raises `ProtocolError` as `encode` does."""
+    """`value` as undecoded JSON that fits into an envelope; a `Raw` stays itself.
+
+    Raises `ProtocolError` where it has no JSON form, or nests too deep for the peer to accept it.
+    """
     if isinstance(value, msgspec.Raw):
         return value
     if value is None:
         return NULL
     try:
-        return msgspec.Raw(_encoder.encode(value))
+        data = _encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ProtocolError(reason=str(error)) from None
+    if _is_deep(data, MAX_DEPTH - 1):
+        raise ProtocolError(reason=f"it nests deeper than {MAX_DEPTH - 1} levels")
+    return msgspec.Raw(data)
 
 
 def value(data: msgspec.Raw | None) -> Any:
@@ -259,7 +274,7 @@ def value(data: msgspec.Raw | None) -> Any:
 
 def _check(frame: bytes) -> None:
     """What the decoder does not see inside payloads that it leaves undecoded."""
-    if frame.count(b"{") + frame.count(b"[") > MAX_DEPTH and _is_deep(frame):
+    if _is_deep(frame, MAX_DEPTH):
         raise ProtocolError(reason=f"it nests deeper than {MAX_DEPTH} levels")
     try:
         if not frame.isascii():
@@ -270,13 +285,18 @@ def _check(frame: bytes) -> None:
         raise ProtocolError(reason=str(error)) from None
 
 
-def _is_deep(frame: bytes) -> bool:
+def _is_deep(frame: bytes, levels: int) -> bool:
+    if frame.count(b"{") + frame.count(b"[") <= levels:
+        return False
     # Each pass takes away the innermost pairs, so as many passes as levels empty the text.
     brackets = _STRING.sub(b"", frame).translate(_BRACKETS, _NOT_BRACKETS.replace(b"[", b""))
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         if not brackets:
             return False
+        before = len(brackets)
         brackets = brackets.replace(b"[]", b"")
+        if len(brackets) == before:
+            return True
     return bool(brackets)
 
 
@@ -288,6 +308,7 @@ def _with_numbers(envelope: Telemetry, frame: bytes) -> Telemetry:
         if name not in ("cpu", "mem_bytes", "type", "plugin", "numbers")
         and isinstance(number, (int, float))
         and not isinstance(number, bool)
+        and -_FLOAT_MAX <= number <= _FLOAT_MAX
     }
     return msgspec.structs.replace(envelope, numbers=numbers)
 
@@ -302,4 +323,8 @@ def _type_of(frame: bytes) -> str | None:
 def _explain(error: msgspec.ValidationError) -> tuple[str, str | None]:
     reason, _, place = str(error).partition(" - at `$")
     field = place.rstrip("`").lstrip(".") or None
+    if missing := _MISSING.match(reason):
+        return (f"{reason} at {field}" if field else reason), ".".join(
+            part for part in (field, missing[1]) if part
+        )
     return (f"{reason} at {field}" if field else reason), field
