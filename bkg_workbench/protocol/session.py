@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bkg_workbench.errors import Overloaded, ProtocolError, RequestError, WorkbenchError, from_wire
+from bkg_workbench.errors import Overloaded, ProtocolError, WorkbenchError, from_wire
 from bkg_workbench.protocol.envelopes import (
     NULL,
     Cancel,
@@ -26,6 +26,8 @@ from bkg_workbench.protocol.envelopes import (
 
 MAX_IN_FLIGHT = 256
 """How many requests one side may have open at the other."""
+MAX_DATA_BYTES = 16 * 1024 * 1024 - 64 * 1024
+"""Of a payload or a result: a message may have 16 MiB, the rest is its envelope's."""
 
 
 @dataclass(slots=True)
@@ -130,11 +132,11 @@ class Session:
         """Open a request and give the envelope to send.
 
         `timeout` is in seconds from `now`. Raises `Overloaded` beyond the limit and
-        `ProtocolError` for a payload that has no JSON form.
+        `ProtocolError` for a payload that has no JSON form or is too large.
         """
         if len(self.asked) >= self.limit:
             raise Overloaded(who=self.who, limit=self.limit)
-        body = raw(payload)
+        body = _fitting(payload)
         request_id = f"{self.prefix}{next(self._ids)}"
         deadline = None if timeout is None else now + timeout
         self.asked[request_id] = Asked(request_id, capability, tag, deadline)
@@ -184,7 +186,7 @@ class Session:
                     return self._ignore("cancel of a request that is not open")
                 served.cancelled = True
                 return Withdrawn(served)
-        raise ProtocolError(reason=f"a {type(envelope).__name__} is not expected here")
+        raise ProtocolError(reason=f"{getattr(envelope, 'kind', envelope)} is not expected here")
 
     def _answered(self, envelope: Response) -> Outcome:
         asked = self.asked.pop(envelope.request_id, None)
@@ -227,7 +229,7 @@ class Session:
         served = self.served.get(request_id)
         if served is None or served.cancelled:
             return None
-        chunk = Chunk(request_id=request_id, seq=served.chunks, data=raw(data))
+        chunk = Chunk(request_id=request_id, seq=served.chunks, data=_fitting(data))
         served.chunks += 1
         return chunk
 
@@ -251,9 +253,12 @@ class Session:
 
 
 def respond(request_id: str, data: Any = None, error: WorkbenchError | None = None) -> Response:
-    """The response for a result or an error. Raises `ProtocolError` where `data` is no JSON."""
+    """The response for a result or an error.
+
+    Raises `ProtocolError` where `data` has no JSON form or is too large.
+    """
     if error is None:
-        return Response(request_id=request_id, success=True, data=raw(data))
+        return Response(request_id=request_id, success=True, data=_fitting(data))
     wire = error.to_wire()
     try:
         detail = msgspec.to_builtins(wire.get("detail")) if "detail" in wire else None
@@ -268,8 +273,10 @@ def respond(request_id: str, data: Any = None, error: WorkbenchError | None = No
     )
 
 
-def as_error(error: BaseException, capability: str, plugin: str | None = None) -> WorkbenchError:
-    """`error` as one that may cross the wire; a foreign one becomes a sentence without its text."""
-    if isinstance(error, WorkbenchError):
-        return error
-    return RequestError(capability=capability, plugin=plugin)
+def _fitting(data: Any) -> msgspec.Raw:
+    body = raw(data)
+    size = memoryview(body).nbytes
+    if size > MAX_DATA_BYTES:
+        # A larger message would cost the peer its connection.
+        raise ProtocolError(reason=f"it has {size} bytes and the bus carries {MAX_DATA_BYTES}")
+    return body
