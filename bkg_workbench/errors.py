@@ -223,15 +223,18 @@ class HostGone(WorkspaceError):
 
 
 def _classes(base: type[WorkbenchError]) -> dict[str, type[WorkbenchError]]:
+    # Classes of other modules may share a code (`UnknownType` is a protocol_error); they must not
+    # take the place of this module's.
     found = {base.code: base}
     for child in base.__subclasses__():
-        found.update(_classes(child))
+        if child.__module__ == __name__:
+            found.update(_classes(child))
     return found
 
 
 def by_code() -> dict[str, type[WorkbenchError]]:
     """Every error class of this module by its wire code."""
-    return {c: k for c, k in _classes(WorkbenchError).items() if k.__module__ == __name__}
+    return _classes(WorkbenchError)
 
 
 def from_wire(error: str | None, code: str | None, detail: Any = None) -> WorkbenchError:
