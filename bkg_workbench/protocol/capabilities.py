@@ -21,7 +21,7 @@ NAME = re.compile(r"^[a-z][A-Za-z0-9_]*(\.[a-z][A-Za-z0-9_]*){1,3}$")
 
 def is_name(capability: str) -> bool:
     """Whether `capability` has the form `area.verb`, up to four words."""
-    return NAME.match(capability) is not None and len(capability) <= 128
+    return NAME.fullmatch(capability) is not None and len(capability) <= 128
 
 
 def covers(grant: str, capability: str) -> bool:
