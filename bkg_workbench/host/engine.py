@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-import msgspec
 
 from bkg_workbench._version import __version__
 from bkg_workbench.bus.clock import Clock, SystemClock
@@ -22,16 +21,15 @@ from bkg_workbench.bus.identity import Tokens
 from bkg_workbench.bus.router import Finished, Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
-from bkg_workbench.errors import InvalidParams, WorkbenchError
-from bkg_workbench.host import health, launch, ports
+from bkg_workbench.errors import WorkbenchError
+from bkg_workbench.host import checks, health, launch, ports
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
 from bkg_workbench.host.workspace import Workspace
-from bkg_workbench.protocol import schema as schemas
 from bkg_workbench.protocol.definition import Definition
-from bkg_workbench.protocol.envelopes import Health, Log, Register, Telemetry, value
+from bkg_workbench.protocol.envelopes import Health, Log, Register, Telemetry
 from bkg_workbench.protocol.state import (
     AnyStateEvent,
     Beat,
@@ -54,19 +52,25 @@ from bkg_workbench.store.configs import MIGRATIONS, Configs, Loaded
 from bkg_workbench.store.database import Database
 from bkg_workbench.store.logs import Batch, Logs
 from bkg_workbench.store.samples import Samples
+from bkg_workbench.supervisor.actor import OnLines, Running
 from bkg_workbench.supervisor.proc import sweep
-from bkg_workbench.supervisor.process import LaunchSpec
+from bkg_workbench.supervisor.process import LaunchSpec, Process
 from bkg_workbench.supervisor.supervisor import Supervisor
 
 RESCAN_SECONDS = 2.0
 SAMPLE_SECONDS = 5.0
-OFF_LOOP_BYTES = 64 * 1024
 
 
 class Engine:
     """One Host's engine. All methods belong to the portal's loop."""
 
-    def __init__(self, workspace: Workspace, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        clock: Clock | None = None,
+        *,
+        spawn: Callable[[LaunchSpec, OnLines], Awaitable[Running]] = Process.spawn,
+    ) -> None:
         self.workspace = workspace
         self.clock: Clock = clock or SystemClock()
         self.instance = secrets.token_hex(8)
@@ -91,9 +95,10 @@ class Engine:
             on_lines=self._lines,
             drain=self._drain,
             clock=self.clock,
+            spawn=spawn,
         )
         self.tokens = Tokens(self.supervisor.owner_of_connection)
-        self.router = Router(self.clock, self, self._check)
+        self.router = Router(self.clock, self, checks.check)
         self.hub = Hub(
             clock=self.clock,
             listener=self,
@@ -103,6 +108,7 @@ class Engine:
         )
         self.router.local = Services(self).handlers()
         self._server: Server | None = None
+        self.port = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sampled: dict[str, float] = {}
         self._spawn_tokens: dict[str, str] = {}
@@ -110,8 +116,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
 
     # -- start and stop -------------------------------------------------------------------------
-    async def start(self, *, autostart: bool = True) -> None:
-        """Bring everything up. Raises `WorkspaceError`, `StoreError`."""
+    async def start(self, *, autostart: bool = True, listen: bool = True) -> None:
+        """Bring everything up (without `listen` no port). Raises `WorkspaceError`, `StoreError`."""
         tags = self.workspace.past_instances()
         self.workspace.remember_instances([*tags, self.instance])
         await asyncio.to_thread(_sweep, tags)
@@ -121,6 +127,16 @@ class Engine:
         self.logs.listen(self._log_batch)
         self._apply(await self.configs.load())
         self.hub.start()
+        if listen:
+            await self._listen()
+        self._spawn(self._rescan(), "host-rescan")
+        self._spawn(self._sample(), "host-sampler")
+        self.canaries.resume()
+        if autostart:
+            self.supervisor.autostart()
+
+    async def _listen(self) -> None:
+        """Open the bus, and say how to reach it."""
         self._server, self.port = await ports.listen_bus(self.hub)
         self.emit(
             Ported(
@@ -136,11 +152,6 @@ class Engine:
         )
         self.token = self.tokens.issue_client("client")
         self.write_connection_file()
-        self._spawn(self._rescan(), "host-rescan")
-        self._spawn(self._sample(), "host-sampler")
-        self.canaries.resume()
-        if autostart:
-            self.supervisor.autostart()
 
     @property
     def file_descriptors(self) -> list[int]:
@@ -407,25 +418,6 @@ class Engine:
         topic = f"logs.{batch.plugin}"
         if self.subscriptions.wanted(topic, "logs"):
             self.subscriptions.publish(topic, batch.to_wire(), also="logs")
-
-    async def _check_later(
-        self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw
-    ) -> None:
-        await asyncio.to_thread(self._check_now, capability, way, schema, data)
-
-    def _check_now(
-        self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw
-    ) -> None:
-        errors = schemas.compiled(schema).errors(value(data))
-        if errors:
-            raise InvalidParams(capability=capability, errors=errors)
-
-    def _check(self, capability: str, way: str, schema: dict[str, Any], data: msgspec.Raw) -> Any:
-        """Validate a payload or a result; large ones off the loop."""
-        if len(bytes(data)) > OFF_LOOP_BYTES:
-            return self._check_later(capability, way, schema, data)
-        self._check_now(capability, way, schema, data)
-        return None
 
 
 def _sweep(tags: list[str]) -> None:
