@@ -292,9 +292,9 @@ class Engine:
         )
 
     def _lines(self, name: str, stream: str, lines: list[str]) -> None:
-        level = "info" if stream == "stdout" else "warn"
         for line in lines:
-            self.logs.append(name, stream, level, line)
+            is_info = stream == "stdout" or line.startswith("preparing:")
+            self.logs.append(name, stream, "info" if is_info else "warn", line)
 
     async def _drain(self, name: str, seconds: float) -> None:
         await self.router.drain(name, seconds)
