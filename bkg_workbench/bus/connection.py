@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-from bkg_workbench.bus.channel import Channel, ChannelClosed
+from bkg_workbench.bus.channel import REGISTERED_LIMIT, Channel, ChannelClosed
 from bkg_workbench.bus.clock import Clock
+from bkg_workbench.errors import ProtocolError
 from bkg_workbench.protocol.envelopes import AnyEnvelope, encode
 from bkg_workbench.protocol.session import Session
 
@@ -60,8 +61,15 @@ class Connection:
         self._writer = asyncio.create_task(self._write(), name=f"bus-writer-{self.name}")
 
     def post(self, envelope: AnyEnvelope) -> None:
-        """Queue an envelope; never waits. After the end it is dropped."""
+        """Queue an envelope; never waits. After the end it is dropped.
+
+        Raises `ProtocolError` for one that is too large: the peer would close the connection.
+        """
         frame = encode(envelope)
+        if len(frame) > REGISTERED_LIMIT:
+            raise ProtocolError(
+                reason=f"it has {len(frame)} bytes and the bus carries {REGISTERED_LIMIT}"
+            )
         self._frames.append(frame)
         self.backlog += len(frame)
         self._wake.set()

@@ -18,6 +18,7 @@ from bkg_workbench.bus.identity import Caller
 from bkg_workbench.bus.router import DEFAULT_TIMEOUT, Router
 from bkg_workbench.errors import (
     Overloaded,
+    ProtocolError,
     RequestCancelled,
     RequestError,
     Unauthenticated,
@@ -58,7 +59,17 @@ class Desk:
             )
             connection.tasks[envelope.request_id] = task
             self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+            task.add_done_callback(lambda _: self._ended(task, connection, outcome.served.request))
+
+    def _ended(self, task: asyncio.Task[None], connection: Connection, request: Request) -> None:
+        self._serving.discard(task)
+        if connection.tasks.get(request.request_id) is task:
+            # It was cancelled before its first step, so it could not answer by itself.
+            del connection.tasks[request.request_id]
+            error = RequestCancelled(capability=request.capability)
+            response = connection.session.answer(request.request_id, error=error)
+            if response is not None:
+                connection.post(response)
 
     async def _serve(self, connection: Connection, served: Served) -> None:
         """Answer one request of a peer: exactly one response, whatever happens."""
@@ -80,7 +91,10 @@ class Desk:
         finally:
             connection.tasks.pop(request.request_id, None)
         if response is not None:
-            connection.post(response)
+            try:
+                connection.post(response)
+            except ProtocolError as error:
+                connection.post(respond(request.request_id, error=error))
 
     async def _ask_for(self, connection: Connection, request: Request) -> Any:
         if not is_name(request.capability):
@@ -103,6 +117,8 @@ class Desk:
                 connection.post(chunk)
 
         def on_progress(progress: Progress) -> None:
+            if connection.backlog > BACKLOG_BYTES:
+                return  # the next one says more than this one
             connection.post(msgspec.structs.replace(progress, request_id=request.request_id))
 
         milliseconds = request.deadline_ms
@@ -122,7 +138,9 @@ class Desk:
     def _caller(self, connection: Connection, request: Request) -> Caller:
         if connection.kind == "client":
             return Caller(connection.name, ("*",), sink=connection)
-        calls = self._router.entries[connection.name].calls
+        entry = self._router.entries.get(connection.name)
+        # Its definition may have gone while it runs its last requests: it may ask nothing then.
+        calls = entry.calls if entry is not None else ()
         if request.token is None:
             return Caller(connection.name, calls)
         caller = self._router.tokens.get(request.token)

@@ -17,7 +17,7 @@ from bkg_workbench.bus.clock import Clock
 from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.desk import Desk
 from bkg_workbench.bus.identity import Tokens
-from bkg_workbench.bus.router import Finished, Router
+from bkg_workbench.bus.router import Entry, Finished, Router
 from bkg_workbench.errors import (
     AlreadyRegistered,
     Forbidden,
@@ -44,6 +44,7 @@ from bkg_workbench.protocol.envelopes import (
     Welcome,
     decode,
     encode,
+    raw,
 )
 from bkg_workbench.protocol.routing import conflicts
 
@@ -152,7 +153,7 @@ class Hub:
     async def _serve_plugin(self, channel: Channel) -> None:
         self.unregistered += 1
         try:
-            connection = await self._introduce(channel)
+            connection, register = await self._introduce(channel)
         except _Refused as refused:
             await self._refuse(channel, refused.code, refused.error)
             return
@@ -160,6 +161,7 @@ class Hub:
             self.unregistered -= 1
         why = "connection lost"
         try:
+            self._connect(connection, register)
             await self._read(connection)
         except ChannelClosed as closed:
             why = closed.reason or why
@@ -170,8 +172,8 @@ class Hub:
                 self._listener.disconnected(connection, why)
             await connection.close(flush=False)
 
-    async def _introduce(self, channel: Channel) -> Connection:
-        """The first message: who is it, and may it be that? Then it is connected."""
+    async def _introduce(self, channel: Channel) -> tuple[Connection, Register]:
+        """The first message: who is it, and may it be that?"""
         if channel.peer.token is not None:
             channel.limit = REGISTERED_LIMIT
         try:
@@ -187,16 +189,10 @@ class Hub:
             other = ProtocolError(reason="the first message must be a register")
             raise _Refused(BAD_ENVELOPE, other)
         name, generation = self._identify(channel.peer, register)
-        entry = self.router.entries.get(name)
-        if entry is None:
-            missing = PluginNotFound(plugin=name, known=sorted(self.router.entries))
-            raise _Refused(WRONG_NAME, missing)
-        bad = [c for c in register.capabilities if not is_name(c)]
-        if bad:
-            misnamed = ProtocolError(reason=f"{bad[0]!r} is not a capability's name")
-            raise _Refused(BAD_ENVELOPE, misnamed)
-        if entry.connection is not None:
-            await self._fence(entry.connection, generation)
+        _check(register)
+        # Of several that come for one dead connection, the first to be here is the next one to ask.
+        while (old := self._entry(name).connection) is not None:
+            await self._fence(old, generation)
         self._counter += 1
         connection = Connection(
             channel,
@@ -207,8 +203,14 @@ class Hub:
             prefix=f"h{self._counter}-",
         )
         channel.limit = REGISTERED_LIMIT
-        self._connect(connection, register)
-        return connection
+        return connection, register
+
+    def _entry(self, name: str) -> Entry:
+        entry = self.router.entries.get(name)
+        if entry is None:
+            missing = PluginNotFound(plugin=name, known=sorted(self.router.entries))
+            raise _Refused(WRONG_NAME, missing)
+        return entry
 
     def _identify(self, peer: Peer, register: Register) -> tuple[str, int]:
         token = peer.token if peer.token is not None else register.token
@@ -232,6 +234,8 @@ class Hub:
         alive = old.generation >= generation and await old.channel.ping(1.0)
         if alive:
             raise _Refused(NAME_LIVE, AlreadyRegistered(plugin=old.name))
+        if old.fenced:
+            return
         old.fenced = True
         self.router.disconnected(old)
         self._close(old, 1001, "replaced")
@@ -367,6 +371,19 @@ class _Refused(Exception):
     def __init__(self, code: int, error: WorkbenchError) -> None:
         self.code, self.error = code, error
         super().__init__(str(error))
+
+
+def _check(register: Register) -> None:
+    """Refuse what no attached client could be told of. Raises `_Refused`."""
+    bad = [c for c in register.capabilities if not is_name(c)]
+    if bad:
+        misnamed = ProtocolError(reason=f"{bad[0]!r} is not a capability's name")
+        raise _Refused(BAD_ENVELOPE, misnamed)
+    try:
+        # The state, of which it becomes a part, has to fit into a frame with it.
+        raw({"state": {"plugins": {"name": [register.config_schema, register.meta]}}})
+    except ProtocolError as error:
+        raise _Refused(BAD_ENVELOPE, error) from None
 
 
 def _schemas(register: Register) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ drain, and the token by which a plug-in may act for its caller. Does not own soc
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,12 +24,15 @@ from bkg_workbench.errors import (
     PluginDisconnected,
     PluginFailure,
     PluginNotFound,
+    ProtocolError,
     RequestTimeout,
     WorkbenchError,
 )
-from bkg_workbench.protocol.envelopes import NULL, Config, Progress
+from bkg_workbench.protocol.envelopes import NULL, Config, Progress, raw
 from bkg_workbench.protocol.routing import Provider, choose
 from bkg_workbench.protocol.session import Answered, Asked, Outcome, Progressed, Streamed
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 30.0
 SWEEP_SECONDS = 0.1
@@ -88,9 +92,19 @@ class Entry:
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     healthy: bool = True
     draining: bool = False
+    held: bool = False
     coming: bool = False
     waiting: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_live(self, capability: str) -> bool:
+        """Whether it can be asked for the capability now."""
+        return self.is_open and capability in self.routed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected and nobody is about to stop it."""
+        return self.connection is not None and not (self.draining or self.held)
 
 
 class Observer(Protocol):
@@ -129,6 +143,13 @@ class Router:
         entry = self.entries.get(name)
         if entry is not None and entry.coming != coming:
             entry.coming = coming
+            self._notify()
+
+    def hold(self, name: str, held: bool) -> None:
+        """Send nothing new to a plug-in that is being stopped, though it be connected still."""
+        entry = self.entries.get(name)
+        if entry is not None and entry.held != held:
+            entry.held = held
             self._notify()
 
     def connected(
@@ -236,6 +257,9 @@ class Router:
 
     async def _call_local(self, local: Local, call: Call) -> Any:
         result = await self._in_time(asyncio.ensure_future(local(call.payload, call.caller)), call)
+        if call.stream and call.on_chunk:
+            call.on_chunk(raw(result))
+            return NULL
         return result
 
     async def _route(self, call: Call) -> msgspec.Raw:
@@ -246,12 +270,19 @@ class Router:
                 await self._wait(call)
                 continue
             entry = self.entries[provider.plugin]
+            connection = entry.connection
+            assert connection is not None
             call.plugin = provider.plugin
+            schema = entry.schemas.get(call.capability, {})
+            await self._validate(call.capability, "input", schema, call.payload)
+            if entry.connection is not connection or not entry.is_live(call.capability):
+                continue  # it went away, or is being stopped, while the payload was checked
             try:
-                return await self._ask(entry, call)
+                return await self._ask(entry, connection, schema, call)
             except PluginDisconnected:
+                if entry.connection is connection:
+                    raise  # it is there: this is its own answer, about one that it asked
                 asked.add(provider.plugin)
-                schema = entry.schemas.get(call.capability, {})
                 others = self._providers(call.capability, asked)
                 if call.chunks or not schema.get("idempotent") or not any(p.live for p in others):
                     raise
@@ -260,13 +291,9 @@ class Router:
         return [
             Provider(
                 entry.name,
-                live=(
-                    entry.connection is not None
-                    and not entry.draining
-                    and capability in entry.routed
-                ),
+                live=entry.is_live(capability),
                 # One that is here already and did not register it will not do so by itself.
-                coming=entry.coming and (entry.connection is None or entry.draining),
+                coming=entry.coming and not entry.is_open,
                 healthy=entry.healthy,
                 in_flight=len(entry.connection.session.asked) if entry.connection else 0,
             )
@@ -309,12 +336,9 @@ class Router:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def _ask(self, entry: Entry, call: Call) -> msgspec.Raw:
-        connection = entry.connection
-        if connection is None:
-            raise CapabilityUnavailable(capability=call.capability, plugins=[entry.name])
-        schema = entry.schemas.get(call.capability, {})
-        await self._validate(call.capability, "input", schema, call.payload)
+    async def _ask(
+        self, entry: Entry, connection: Connection, schema: dict[str, Any], call: Call
+    ) -> msgspec.Raw:
         streams = call.stream and connection.protocol >= 1 and bool(schema.get("stream"))
         token = secrets.token_urlsafe(16)
         call.future = asyncio.get_running_loop().create_future()
@@ -339,10 +363,7 @@ class Router:
             del self.tokens[token]
             if not connection.session.asked:
                 entry.idle.set()
-        if call.stream and not streams and call.on_chunk:
-            call.on_chunk(data)
-            return NULL
-        if not call.stream:
+        if not streams:
             try:
                 await self._validate(call.capability, "output", schema, data)
             except WorkbenchError as error:
@@ -352,6 +373,9 @@ class Router:
                     plugin=entry.name,
                     capability=call.capability,
                 ) from None
+        if call.stream and not streams and call.on_chunk:
+            call.on_chunk(data)
+            return NULL
         return data
 
     async def _validate(
@@ -387,11 +411,15 @@ class Router:
                 if call.on_chunk is not None:
                     try:
                         call.on_chunk(data)
-                    except Overloaded as error:
+                    except (Overloaded, ProtocolError) as error:
                         call.fail(error)
             case Progressed(asked=asked, progress=progress):
                 if asked.tag.on_progress is not None:
-                    asked.tag.on_progress(progress)
+                    try:
+                        asked.tag.on_progress(progress)
+                    except Exception:
+                        # It is the asker's; the plug-in that sent it must not pay for it.
+                        _log.exception("a callback for progress of %s failed", asked.capability)
 
     def sweep(self) -> None:
         """End the requests whose deadline has passed, and peers that do not read."""
@@ -422,12 +450,17 @@ class Router:
         call = Call("config", NULL, Caller("host", ("*",)), now + timeout, timeout)
         call.future = asyncio.get_running_loop().create_future()
         request = connection.session.ask("config", None, now=now, timeout=timeout, tag=call)
-        connection.post(Config(request_id=request.request_id, settings=settings, version=version))
         try:
+            connection.post(
+                Config(request_id=request.request_id, settings=settings, version=version)
+            )
             return await call.future
         except BaseException:
             self._withdraw(connection, request.request_id)
             raise
+        finally:
+            if not connection.session.asked:
+                entry.idle.set()
 
     @staticmethod
     def _fail_lost(asked: Asked, plugin: str) -> None:

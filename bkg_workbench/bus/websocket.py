@@ -82,7 +82,9 @@ class WebSocketChannel(Channel):
         raise ChannelClosed(1003, "text frames only")
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        await self._connection.close(code, reason[:120])
+        # A close frame carries 123 bytes of reason, and more would be an error of its own.
+        fitting = reason.encode("utf-8", "replace")[:120].decode("utf-8", "ignore")
+        await self._connection.close(code, fitting)
 
     async def ping(self, timeout: float) -> bool:
         try:
