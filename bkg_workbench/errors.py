@@ -80,10 +80,17 @@ class CapabilityUnavailable(RequestError):
 
 
 class RequestTimeout(RequestError):
-    """The deadline passed before the answer came."""
+    """The deadline passed before the answer came. Fact `seconds`: how long was waited, rounded."""
 
     code, status = "request_timeout", 504
     template = "No answer from {capability} within {seconds:g} s; give it a longer timeout."
+
+    def __init__(self, message: str | None = None, /, **facts: Any) -> None:
+        seconds = facts.get("seconds")
+        if isinstance(seconds, (int, float)):
+            # What remains of a caller's time is never round: 0.299 for 0.3, 29.998 for 30.
+            facts["seconds"] = float(f"{seconds:.2g}") if seconds < 10 else round(seconds, 1)
+        super().__init__(message, **facts)
 
 
 class RequestCancelled(RequestError):

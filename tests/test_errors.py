@@ -185,6 +185,23 @@ def test_each_pointer_and_its_problem_stand_in_the_sentence(kind: type[Workbench
 def test_texts_are_for_people() -> None:
     assert "within 2.5 s" in str(RequestTimeout(capability="a.b", seconds=2.5))
     assert "within 30 s" in str(RequestTimeout(capability="a.b", seconds=30.0))
+
+
+@pytest.mark.parametrize(
+    ("remaining", "told"),
+    [
+        (0.299, "0.3"),
+        (29.998, "30"),
+        (0.0123, "0.012"),
+        (9.996, "10"),
+        (0.25, "0.25"),
+        (700, "700"),
+    ],
+)
+def test_a_remaining_time_is_told_as_a_round_one(remaining: float, told: str) -> None:
+    error = RequestTimeout(capability="a.b", seconds=remaining)
+    assert f"within {told} s" in str(error)
+    assert error.facts["seconds"] == float(told)
     owned = str(WorkspaceOwned(path="/w", pid=7, url="ws://127.0.0.1:1"))
     assert (
         owned == "Process 7 is the Host of /w already (ws://127.0.0.1:1); use attach() to join it."
