@@ -1,5 +1,7 @@
-"""What a plug-in author tests with: a real Host in a temporary workspace, and the conformance kit."""
+"""What a plug-in author tests with: a Host in memory, and the conformance kit."""
 
+from bkg_workbench.bus.clock import ManualClock
 from bkg_workbench.testing.conformance import Report, conformance
+from bkg_workbench.testing.memory import MemoryHost
 
-__all__ = ["Report", "conformance"]
+__all__ = ["ManualClock", "MemoryHost", "Report", "conformance"]
