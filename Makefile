@@ -7,6 +7,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
+SOAK_MINUTES ?= 10
 UPGRADE ?=
 
 help: ## this list
@@ -43,8 +44,8 @@ coverage: setup ## branch coverage of the package
 bench: setup ## every comparison in benchmarks/; prints figures, asserts none
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-soak: setup node-modules ## the long runs (minutes to hours)
-	$(PYTEST) -m soak --timeout=0 $(PYTEST_ARGS)
+soak: setup node-modules ## every fault row, the long ones too; writes docs/reliability.md (SOAK_MINUTES=10)
+	SOAK_MINUTES=$(SOAK_MINUTES) $(PYTEST) -m "row or soak" --reliability=docs/reliability.md $(PYTEST_ARGS)
 
 lock: ## write requirements.lock anew, and each plug-in's; UPGRADE=1 takes newer versions
 	@scripts/lock.sh $(if $(UPGRADE),--upgrade)

@@ -1,9 +1,9 @@
-"""For all tests, those of plug-ins too: their packages' places, and the checks for leaks."""
+"""For all tests, those of plug-ins too: where packages lie, checks for leaks, the fault rows."""
 
 import sys
 from pathlib import Path
 
-pytest_plugins = ["tests.leaks"]
+pytest_plugins = ["tests.reliability", "tests.leaks"]
 
 # A plug-in's package is installed nowhere: it lies beside its tests.
 _projects = sorted(Path(__file__).parent.glob("plugins/*/pyproject.toml"))

@@ -20,9 +20,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.helpers import kill
+from tests.helpers import eventually, kill, processes_of
+from tests.reliability import OVERALL
 
 GRACE_SECONDS = 2.0
+LAST_GRACE_SECONDS = 8.0
+SPARE_DESCRIPTORS = 2
+"""Libraries open one or another for the whole process at their first use."""
 
 KEPT_THREADS = (
     "IPythonHistorySavingThread",  # one per process, ends with it
@@ -88,6 +92,34 @@ def no_leak(request: pytest.FixtureRequest) -> Iterator[None]:
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_of_the_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """At the end of all tests: no process in their folders, no zombie, no more descriptors."""
+    before = len(_descriptors())
+    yield
+    base = tmp_path_factory.getbasetemp()
+    try:
+        eventually(lambda: not processes_of(base) and not _zombies(), timeout=LAST_GRACE_SECONDS)
+    except AssertionError:
+        pass  # told below, with what it is
+    left, zombies = processes_of(base), _zombies()
+    gc.collect()
+    more = max(0, len(_descriptors()) - before)
+    request.config.stash[OVERALL] = [
+        ("processes left over", len(left)),
+        ("zombies left over", len(zombies)),
+        ("descriptors left open", more),
+    ]
+    kill(left)
+    if left or zombies or more > SPARE_DESCRIPTORS:
+        pytest.fail(
+            f"left of the whole run: processes {left}, zombies {zombies}, {more} descriptors",
+            pytrace=False,
+        )
+
+
 @pytest_asyncio.fixture
 async def no_task_left() -> AsyncIterator[None]:
     """Fails an async test at its end where a task that it started still runs."""
@@ -117,6 +149,17 @@ def _children() -> set[int]:
         except OSError:  # the thread has ended meanwhile
             continue
     return pids
+
+
+def _zombies() -> list[int]:
+    return [pid for pid in _children() if _state(pid) == "Z"]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"
 
 
 def _descriptors() -> set[tuple[int, str]]:
