@@ -59,6 +59,7 @@ from bkg_workbench.supervisor.supervisor import Supervisor
 
 RESCAN_SECONDS = 2.0
 SAMPLE_SECONDS = 5.0
+MOVE_LEVELS = {"degraded": "warn", "backoff": "warn", "failed": "error"}
 
 
 class Engine:
@@ -286,6 +287,10 @@ class Engine:
         up = event.chapter.state in ("starting", "stopping", "running", "degraded")
         self.router.expect(name, event.wanted == "up" and up)
         self.emit(event)
+        chapter = event.chapter
+        why = f": {chapter.why}" if chapter.why else ""
+        level = MOVE_LEVELS.get(chapter.state, "info")
+        self.logs.append(name, "host", level, f"{chapter.event}, now {chapter.state}{why}")
         self.canaries.moved(name, event)
         self.samples.add_event(
             name, event.chapter.event, event.chapter.state, event.chapter.why, event.chapter.at
