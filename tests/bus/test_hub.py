@@ -86,6 +86,7 @@ async def test_a_plugin_of_the_seeds_contract_gets_no_additive_envelope_or_field
         ("a", b'{"type":"register","plugin":"__proto__","port":1,"capabilities":[]}', 4400),
     ],
 )
+@pytest.mark.row("B3", "B6", "B16", "J7")
 async def test_a_refused_peer_hears_why_and_is_closed(
     token: str | None, frame: bytes, code: int
 ) -> None:
@@ -98,6 +99,7 @@ async def test_a_refused_peer_hears_why_and_is_closed(
         assert not b.witness.registrations
 
 
+@pytest.mark.row("B7")
 async def test_the_second_live_plugin_of_a_name_is_refused_and_the_first_keeps_serving() -> None:
     async with bus() as b:
         token = b.define("a", "a.x")
@@ -112,6 +114,7 @@ async def test_the_second_live_plugin_of_a_name_is_refused_and_the_first_keeps_s
         assert await asking is None
 
 
+@pytest.mark.row("B3")
 async def test_a_token_of_an_earlier_process_is_refused() -> None:
     async with bus() as b:
         old = b.define("a", "a.x")
@@ -121,6 +124,7 @@ async def test_a_token_of_an_earlier_process_is_refused() -> None:
 
 
 # -- what is routed -----------------------------------------------------------------------------
+@pytest.mark.row("B10")
 async def test_undeclared_and_reserved_capabilities_are_not_routed() -> None:
     async with bus() as b:
         token = b.define("goose", "goose.run", "auth.login")
@@ -165,6 +169,7 @@ async def test_a_waiting_request_fails_when_the_plugin_will_not_come() -> None:
             await asking
 
 
+@pytest.mark.row("B14")
 async def test_requests_of_a_plugin_that_dies_fail_at_once() -> None:
     async with bus() as b:
         token = b.define("a", "a.x")
@@ -193,6 +198,7 @@ async def test_an_idempotent_request_goes_on_to_the_next_provider() -> None:
         assert await asking == 2
 
 
+@pytest.mark.row("B15")
 async def test_the_257th_request_in_flight_is_refused() -> None:
     async with bus() as b:
         token = b.define("a", "a.x")
@@ -286,6 +292,7 @@ async def test_a_plain_provider_gives_its_answer_as_one_chunk() -> None:
 
 
 # -- plug-in to plug-in -------------------------------------------------------------------------
+@pytest.mark.row("B30")
 async def test_a_plugin_asks_another_within_its_calls_only() -> None:
     async with bus() as b:
         asker_token = b.define("asker", "asker.x", calls=("other.*",))
@@ -305,6 +312,7 @@ async def test_a_plugin_asks_another_within_its_calls_only() -> None:
         assert (await asker.read_until(Response)).code == "forbidden"
 
 
+@pytest.mark.row("B30")
 async def test_an_echoed_token_acts_for_the_caller_and_dies_with_the_request() -> None:
     async with bus() as b:
         asker_token = b.define("asker", "asker.x", calls=("other.y",))
@@ -334,6 +342,7 @@ async def test_a_caller_without_the_scope_is_refused_before_the_plugin_hears_of_
 
 
 # -- bad messages -------------------------------------------------------------------------------
+@pytest.mark.row("J1", "J14")
 async def test_one_bad_message_never_ends_the_reader() -> None:
     async with bus() as b:
         token = b.define("a", "a.x")
@@ -355,6 +364,7 @@ async def test_five_bad_messages_in_a_minute_end_the_connection() -> None:
         assert (await closed(peer)).code == 4400
 
 
+@pytest.mark.row("L12")
 async def test_a_foreign_plugin_name_in_a_log_is_of_no_use() -> None:
     async with bus() as b:
         token = b.define("a", "a.x")
@@ -366,6 +376,7 @@ async def test_a_foreign_plugin_name_in_a_log_is_of_no_use() -> None:
         assert b.hub.mismatches == 1
 
 
+@pytest.mark.row("B22")
 async def test_a_flood_of_log_lines_is_cut_and_counted() -> None:
     async with bus() as b:
         token = b.define("a", "a.x")

@@ -53,6 +53,7 @@ async def drained(socket: ClientConnection) -> None:
         await socket.recv()
 
 
+@pytest.mark.row("B1", "B2")
 async def test_a_web_page_is_refused_before_a_websocket_exists() -> None:
     async with bus() as b:
         port = await b.listen()
@@ -95,6 +96,7 @@ async def test_the_token_may_come_in_register_instead() -> None:
         await channel.close()
 
 
+@pytest.mark.row("B4")
 async def test_without_a_token_a_stranger_is_refused_with_4401() -> None:
     async with bus() as b:
         await b.listen()
@@ -106,6 +108,7 @@ async def test_without_a_token_a_stranger_is_refused_with_4401() -> None:
         assert caught.value.code == 4401
 
 
+@pytest.mark.row("B3")
 async def test_a_wrong_token_is_told_as_such() -> None:
     async with bus() as b:
         await b.listen()
@@ -115,6 +118,7 @@ async def test_a_wrong_token_is_told_as_such() -> None:
             await connect("ws://127.0.0.1:1/bus")
 
 
+@pytest.mark.row("B16", "B20", "B21", "J5")
 async def test_sizes_and_kinds_of_frames_are_bounded() -> None:
     async with bus() as b:
         port = await b.listen()
@@ -137,6 +141,7 @@ async def test_sizes_and_kinds_of_frames_are_bounded() -> None:
             assert "Sec-WebSocket-Extensions" not in socket.response.headers
 
 
+@pytest.mark.row("B17")
 async def test_at_most_16_peers_wait_unregistered() -> None:
     async with bus() as b:
         port = await b.listen()

@@ -126,6 +126,7 @@ def test_output_that_nobody_reads_ends_no_host(workspace: Path, tmp_path: Path) 
     nothing_left(workspace, 2.0)
 
 
+@pytest.mark.row("B26")
 def test_a_port_that_was_asked_for_and_is_taken_is_named(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,12 +61,14 @@ def process(workspace: Path) -> Iterator[subprocess.Popen[str]]:
     eventually(lambda: not processes_of(workspace), timeout=GONE_SECONDS)
 
 
+@pytest.mark.row("S17", "S2")
 def test_a_killed_host_leaves_no_process(process: subprocess.Popen[str], workspace: Path) -> None:
     assert len(processes_of(workspace)) > 5
     process.kill()
     eventually(lambda: not processes_of(workspace), timeout=GONE_SECONDS)
 
 
+@pytest.mark.row("S2")
 def test_a_closed_host_leaves_no_process_and_no_connection_file(
     process: subprocess.Popen[str], workspace: Path
 ) -> None:
@@ -76,6 +78,7 @@ def test_a_closed_host_leaves_no_process_and_no_connection_file(
     assert not (workspace / ".bkg" / "host.json").exists()
 
 
+@pytest.mark.row("K1")
 def test_an_interrupt_of_the_hosts_group_touches_no_plugin(
     process: subprocess.Popen[str], workspace: Path
 ) -> None:
@@ -89,6 +92,7 @@ def test_an_interrupt_of_the_hosts_group_touches_no_plugin(
     eventually(lambda: not processes_of(workspace), timeout=GONE_SECONDS)
 
 
+@pytest.mark.row("K8", "D11")
 def test_a_second_process_answers_calls_and_cannot_become_the_host(
     process: subprocess.Popen[str], workspace: Path
 ) -> None:
@@ -102,6 +106,7 @@ def test_a_second_process_answers_calls_and_cannot_become_the_host(
         assert joined.info()["pid"] == process.pid
 
 
+@pytest.mark.row("B28", "K17")
 def test_the_connection_file_is_private(process: subprocess.Popen[str], workspace: Path) -> None:
     file = workspace / ".bkg" / "host.json"
     assert file.stat().st_mode & 0o777 == 0o600
@@ -111,6 +116,7 @@ def test_the_connection_file_is_private(process: subprocess.Popen[str], workspac
     assert connection.token not in repr(connection)
 
 
+@pytest.mark.row("S19", "S20")
 def test_leftovers_of_a_crash_are_swept_by_their_tag_alone(workspace: Path) -> None:
     write_plugin(workspace)
     tag = "deadbeef00000000"
@@ -143,6 +149,7 @@ def test_a_host_beside_outlives_who_started_it(workspace: Path) -> None:
         attach(workspace)
 
 
+@pytest.mark.row("S7")
 def test_a_plugin_that_cannot_start_says_why_with_its_last_lines(workspace: Path) -> None:
     write_plugin(workspace, start="#!/bin/sh\necho 'no such model' >&2\nexit 78\n")
     with Host(workspace) as host:
@@ -153,6 +160,7 @@ def test_a_plugin_that_cannot_start_says_why_with_its_last_lines(workspace: Path
         assert host.plugin("demo").state == "failed"
 
 
+@pytest.mark.row("S35")
 def test_an_entrypoint_outside_plugins_is_refused(workspace: Path) -> None:
     for name, entrypoint in (("up", "../../bin/x"), ("root", "/bin/true"), ("none", "gone.sh")):
         write_plugin(workspace, name, entrypoint=entrypoint)
@@ -162,6 +170,7 @@ def test_an_entrypoint_outside_plugins_is_refused(workspace: Path) -> None:
                 host.start(name)
 
 
+@pytest.mark.row("S34")
 def test_a_plugin_sees_no_secret_of_ours(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ADMIN_PASSWORD", "AWS_SECRET_ACCESS_KEY", "JUPYTER_TOKEN", "GITHUB_TOKEN"):
         monkeypatch.setenv(name, "do-not-tell")

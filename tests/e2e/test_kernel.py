@@ -54,6 +54,7 @@ def plugins_of(workspace: Path) -> dict[int, str]:
     return {pid: line for pid, line in found.items() if "ipykernel" not in line}
 
 
+@pytest.mark.row("S27")
 def test_requests_beats_and_logs_go_on_while_a_cell_computes(
     owner: Kernel, workspace: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_requests_beats_and_logs_go_on_while_a_cell_computes(
     assert float(owner.run("sys.getswitchinterval()")) > 0.0005
 
 
+@pytest.mark.row("K1")
 def test_an_interrupt_reaches_no_plugin(owner: Kernel, workspace: Path) -> None:
     with attach(workspace) as bench:
         pid = bench.plugin("demo").pid
@@ -91,11 +93,13 @@ def test_an_interrupt_reaches_no_plugin(owner: Kernel, workspace: Path) -> None:
     assert (workspace / "plugins" / "demo" / "signals").read_text() == ""
 
 
+@pytest.mark.row("K7")
 def test_the_cell_run_twice_gives_the_same_host(owner: Kernel) -> None:
     again = owner.run("second = Host()\nprint(second is host, len(second.plugins()))")
     assert again.split() == ["True", "1"]
 
 
+@pytest.mark.row("K3")
 def test_a_restart_of_the_kernel_leaves_nothing_and_a_new_host_starts(
     owner: Kernel, workspace: Path
 ) -> None:
@@ -115,6 +119,7 @@ def test_a_kernel_that_is_killed_leaves_nothing(owner: Kernel, workspace: Path) 
         attach(workspace)
 
 
+@pytest.mark.row("K6")
 def test_a_kernel_that_is_shut_down_leaves_nothing(owner: Kernel, workspace: Path) -> None:
     begin = time.monotonic()
     owner.manager.shutdown_kernel()
@@ -122,6 +127,7 @@ def test_a_kernel_that_is_shut_down_leaves_nothing(owner: Kernel, workspace: Pat
     eventually(lambda: not processes_of(workspace), timeout=GONE_SECONDS)
 
 
+@pytest.mark.row("K8", "K10")
 def test_a_second_notebook_attaches_and_hears_when_the_owner_goes(
     owner: Kernel, workspace: Path
 ) -> None:
@@ -143,6 +149,7 @@ def test_a_second_notebook_attaches_and_hears_when_the_owner_goes(
         assert second.run("bench = workbench()\nprint(type(bench).__name__)").strip() == "Host"
 
 
+@pytest.mark.row("K11", "S18")
 def test_a_forked_child_holds_neither_lock_nor_plugins(owner: Kernel, workspace: Path) -> None:
     owner.run(
         "import os, time\nchild = os.fork()\nif child == 0:\n    time.sleep(30)\n    os._exit(0)"

@@ -32,6 +32,7 @@ def node_workspace(workspace: Path, node_modules: Path) -> Path:
     return workspace
 
 
+@pytest.mark.row("B5")
 def test_it_registers_beats_logs_and_answers(node_workspace: Path) -> None:
     with Host(node_workspace) as host:
         assert host.start("demo").state == "running"
@@ -43,6 +44,7 @@ def test_it_registers_beats_logs_and_answers(node_workspace: Path) -> None:
         assert host.stop("demo").last_exit
 
 
+@pytest.mark.row("B4")
 def test_started_by_hand_without_a_token_it_is_refused(node_workspace: Path) -> None:
     with Host(node_workspace) as host:
         port = host.ports()[0]["port"]
@@ -61,6 +63,7 @@ def test_started_by_hand_without_a_token_it_is_refused(node_workspace: Path) -> 
         assert eventually(lambda: host.logs("host", text="unauthenticated"))
 
 
+@pytest.mark.row("B4", "B7")
 def test_while_the_real_one_runs_a_stranger_claiming_its_name_is_refused(
     node_workspace: Path,
 ) -> None:

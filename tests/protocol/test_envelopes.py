@@ -218,12 +218,14 @@ def test_no_bytes_raise_anything_else(frame: bytes) -> None:
         optional=dict.fromkeys(WIRE_NAMES, values | ids | names),
     )
 )
+@pytest.mark.row("J8")
 def test_no_object_of_wrong_fields_raises_anything_else(fields: dict[str, Any]) -> None:
     judge(json.dumps(fields).encode())
 
 
 @thorough
 @given(anything, st.data())
+@pytest.mark.row("J8")
 def test_no_damage_to_a_frame_raises_anything_else(envelope: AnyEnvelope, data: Any) -> None:
     frame = encode(envelope)
     at = data.draw(st.integers(0, len(frame) - 1))
@@ -263,6 +265,7 @@ def test_a_value_without_a_number_is_null_and_never_nan() -> None:
     ],
     ids=["payload", "objects", "beside", "unknown field", "decoded field"],
 )
+@pytest.mark.row("J1")
 def test_32_levels_are_accepted_and_33_are_not(frame: Any) -> None:
     decode(frame(MAX_DEPTH - 1))
     assert "deeper than 32" in str(refused(frame(MAX_DEPTH)))
@@ -295,6 +298,7 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
     ],
 )
 @pytest.mark.timeout(5)
+@pytest.mark.row("J1")
 def test_hostile_nesting_is_refused_at_once(frame: bytes) -> None:
     refused(frame)
 
@@ -339,6 +343,7 @@ def test_what_a_peer_would_refuse_as_too_deep_is_refused_where_it_is_made() -> N
     ],
 )
 @pytest.mark.parametrize("place", [b"%b", b"[1, %b]", b'{"a": %b}', b"[\n%b\n]"])
+@pytest.mark.row("J2")
 def test_a_number_that_is_none_never_passes(number: bytes, place: bytes) -> None:
     payload = place.replace(b"%b", number)
     refused(request(payload))
@@ -361,6 +366,7 @@ def test_a_number_that_is_none_never_passes(number: bytes, place: bytes) -> None
         (b"123456789e20", 123456789e20),
     ],
 )
+@pytest.mark.row("J2")
 def test_a_number_that_passes_is_exact_and_finite(number: bytes, exact: float) -> None:
     got = decode(request(number))
     assert isinstance(got, Request)
@@ -396,6 +402,7 @@ def test_a_number_outside_a_fields_bounds_names_the_field(frame: bytes, field: s
         *[b'"\x00"', b'"\n"', b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\xaf"', b'"open'],
     ],
 )
+@pytest.mark.row("J4", "J5")
 def test_text_that_is_none_never_passes(text: bytes) -> None:
     refused(request(text))
     refused(request(b"[{" + text + b":1}]"))
@@ -429,6 +436,7 @@ def test_characters_beyond_16_bits_pass_in_both_forms() -> None:
         "{}".encode("utf-16"),
     ],
 )
+@pytest.mark.row("J6")
 def test_only_one_json_object_is_a_frame(frame: bytes) -> None:
     refused(frame)
 
@@ -438,6 +446,7 @@ def test_space_around_the_object_is_harmless() -> None:
 
 
 # -- keys and types -------------------------------------------------------------------------------
+@pytest.mark.row("J3")
 def test_of_duplicate_keys_the_last_counts() -> None:
     assert decode(b'{"type":"cancel","requestId":"1","requestId":"2"}') == Cancel(request_id="2")
     got = decode(request(b'{"a":1,"a":2}'))
@@ -451,6 +460,7 @@ def test_an_envelope_of_two_types_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["nope", "__proto__", "", "Request", "registered", "x" * 5000])
+@pytest.mark.row("J14")
 def test_a_type_of_another_version_is_told_apart(kind: str) -> None:
     with pytest.raises(UnknownType) as caught:
         decode(json.dumps({"type": kind, "x": 1}).encode())
@@ -487,6 +497,7 @@ WORKING: dict[type, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("kind", "field"), REQUIRED, ids=[f"{k.__name__}-{f.name}" for k, f in REQUIRED]
 )
+@pytest.mark.row("J8")
 def test_a_missing_or_wrong_field_is_named(kind: type, field: msgspec.structs.FieldInfo) -> None:
     fields = {"type": kind.kind, **WORKING[kind]}  # type: ignore[attr-defined]
     decode(json.dumps(fields).encode())
@@ -506,6 +517,7 @@ def test_a_missing_or_wrong_field_is_named(kind: type, field: msgspec.structs.Fi
         *["__class__", "toString", "ａ", "a.b", " a"],
     ],
 )
+@pytest.mark.row("J7")
 def test_a_hostile_plugin_name_is_refused(name: str) -> None:
     for fields in (
         {"type": "register", "plugin": name, "port": 1, "capabilities": []},
@@ -516,6 +528,7 @@ def test_a_hostile_plugin_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, 5, None, ["1"], {"a": 1}, True])
+@pytest.mark.row("J10")
 def test_a_request_id_is_a_short_string(request_id: Any) -> None:
     for kind in (Request, Response, Chunk, Progress, Cancel, Config):
         fields = {**WORKING[kind], "type": kind.kind, "requestId": request_id}
@@ -547,6 +560,7 @@ def test_a_log_of_another_level_is_kept(level: str) -> None:
 
 
 @pytest.mark.parametrize("stamp", [0, -5, 2**60, 1.5, "2026-01-01T00:00:00Z", "garbage", None])
+@pytest.mark.row("J11")
 def test_a_logs_timestamp_is_data(stamp: Any) -> None:
     fields = {"type": "log", "plugin": "a", "level": "info", "message": "x", "timestamp": stamp}
     got = decode(json.dumps(fields).encode())
@@ -560,6 +574,7 @@ def telemetry(**fields: Any) -> Telemetry:
     return got
 
 
+@pytest.mark.row("J13")
 def test_telemetry_takes_any_further_number_and_nothing_else() -> None:
     got = telemetry(
         cpu=1, mem_bytes=2**40, models_loaded=2, heat=-1.5,
@@ -570,6 +585,7 @@ def test_telemetry_takes_any_further_number_and_nothing_else() -> None:
     )
 
 
+@pytest.mark.row("J13")
 def test_telemetry_that_no_chart_can_hold_is_dropped() -> None:
     assert telemetry(huge=10**309, low=-(10**309), fine=10**300).numbers == {"fine": 10**300}
 

@@ -92,6 +92,7 @@ def test_a_start_spawns_a_new_generation():
     assert (story.state, story.machine.wanted) == ("starting", "up")
 
 
+@pytest.mark.row("S13")
 def test_a_second_start_changes_nothing():
     for story in (Story().spawned(), Story().running()):
         before = story.machine
@@ -124,6 +125,7 @@ def test_signs_that_come_before_the_spawn_is_reported_count():
     assert story.state == "running"
 
 
+@pytest.mark.row("S10")
 def test_a_health_path_must_answer_too_where_there_is_one():
     story = Story(Policy.of(Definition(name="goose", healthcheck=HealthCheck("/health"))))
     story.spawned()
@@ -136,6 +138,7 @@ def test_a_health_path_must_answer_too_where_there_is_one():
     assert (story.state, story.machine.reason) == ("degraded", "its health path does not answer")
 
 
+@pytest.mark.row("S9", "S10")
 def test_the_start_timeout_ends_it_and_counts_as_a_failure():
     story = Story().spawned()
     story.take(Registered)
@@ -187,12 +190,14 @@ def test_a_spawn_that_failed_for_now_backs_off():
 # --- exits ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("S3")
 def test_an_exit_with_zero_is_an_end_under_on_failure():
     story = Story().running()
     story.take(Exited, code=0)
     assert (story.state, story.machine.wanted) == ("stopped", "down")
 
 
+@pytest.mark.row("S3")
 def test_an_exit_with_zero_backs_off_under_always():
     story = Story(ALWAYS).running()
     assert timer(story.take(Exited, code=0), "backoff") == 1.0
@@ -205,6 +210,7 @@ def test_a_crash_is_final_under_never():
 
 
 @pytest.mark.parametrize("code", [78, 126, 127])
+@pytest.mark.row("S7")
 def test_exit_codes_that_no_retry_mends_fail_at_once(code: int):
     for story in (Story().spawned(), Story().running(), Story(ALWAYS).running()):
         story.crash(code=code)
@@ -219,6 +225,7 @@ def test_a_signal_is_a_crash():
     assert story.machine.last_exit == "signal 9 (KILL)"
 
 
+@pytest.mark.row("S4")
 def test_delays_double_and_the_fifth_failure_in_five_minutes_gives_up():
     story = Story()
     story.take(StartAsked)
@@ -235,6 +242,7 @@ def test_delays_double_and_the_fifth_failure_in_five_minutes_gives_up():
     assert timer(instructions, "retry") == 600.0
 
 
+@pytest.mark.row("S8")
 def test_a_plugin_that_was_given_up_is_tried_each_ten_minutes_once():
     story = Story()
     story.machine = replace(story.machine, slow=True)
@@ -257,6 +265,7 @@ def test_failures_that_lie_far_apart_never_give_up():
     assert story.state == "starting"
 
 
+@pytest.mark.row("S6")
 def test_a_stable_minute_resets_the_delay():
     story = Story().running()
     assert timer(story.crash(10.0), "backoff") == 1.0
@@ -294,6 +303,7 @@ def test_a_stop_drains_then_ends_then_is_stopped():
     assert (story.state, story.machine.reason) == ("stopped", "stop asked")
 
 
+@pytest.mark.row("S13")
 def test_a_second_stop_changes_nothing():
     for story in (Story(), Story().running()):
         story.take(StopAsked)
@@ -302,6 +312,7 @@ def test_a_second_stop_changes_nothing():
         assert story.machine is before
 
 
+@pytest.mark.row("S11")
 def test_a_stop_during_start_wins_at_once():
     story = Story().spawned()
     assert story.take(StopAsked)[:2] == [CancelTimer("start"), Terminate(1)]
@@ -312,6 +323,7 @@ def test_a_stop_during_start_wins_at_once():
     assert story.state == "stopped"
 
 
+@pytest.mark.row("S11")
 def test_a_stop_before_the_spawn_needs_no_process():
     story = Story()
     story.take(StartAsked)
@@ -320,6 +332,7 @@ def test_a_stop_before_the_spawn_needs_no_process():
     assert (story.state, story.machine.reason) == ("stopped", "stop asked")
 
 
+@pytest.mark.row("S11")
 def test_a_spawn_that_comes_after_the_stop_is_ended():
     story = Story()
     story.take(StartAsked)
@@ -329,6 +342,7 @@ def test_a_spawn_that_comes_after_the_stop_is_ended():
     assert story.state == "stopped"
 
 
+@pytest.mark.row("S12")
 def test_a_stop_during_backoff_wins_at_once():
     story = Story().spawned()
     story.crash()
@@ -373,6 +387,7 @@ def test_a_keeper_that_hangs_is_killed():
 # --- restart -------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("S15")
 def test_a_restart_drains_and_spawns_only_after_the_exit():
     story = Story().running()
     assert story.take(RestartAsked, why="settings changed") == [Drain(1)]
@@ -406,6 +421,7 @@ def test_what_a_beat_says_counts_and_is_taken_back(status: str):
     assert (story.state, story.machine.reason) == ("running", "")
 
 
+@pytest.mark.row("S25")
 def test_silence_degrades_then_loses_then_restarts():
     story = Story().running()
     story.take(Silent, seconds=24.0, quiet=24.0)
@@ -451,6 +467,7 @@ def test_a_lost_connection_degrades_until_it_is_back_and_beats():
     assert story.state == "running"
 
 
+@pytest.mark.row("S29")
 def test_too_much_memory_restarts_with_its_own_reason():
     story = Story().running()
     assert Terminate(1) in story.take(MemoryExceeded, detail="300 MB of 256 MB")
@@ -462,6 +479,7 @@ def test_too_much_memory_restarts_with_its_own_reason():
 # --- what cannot be ------------------------------------------------------------------------------
 
 
+@pytest.mark.row("S14")
 def test_events_of_an_older_generation_change_nothing():
     story = Story().running()
     story.take(RestartAsked)
@@ -636,6 +654,7 @@ def test_wanted_down_always_reaches_stopped(policy: Policy, data: st.DataObject)
 
 @settings(deadline=None, max_examples=40)
 @given(policies, st.data())
+@pytest.mark.row("S14")
 def test_an_old_exit_is_never_mistaken_for_a_new_one(policy: Policy, data: st.DataObject):
     world = World(policy, data)
     world.live(25)
@@ -646,6 +665,7 @@ def test_an_old_exit_is_never_mistaken_for_a_new_one(policy: Policy, data: st.Da
 
 
 @given(st.lists(st.floats(0.8, 1.2), min_size=1, max_size=12))
+@pytest.mark.row("S4", "S5")
 def test_every_delay_lies_within_its_bounds(jitters: list[float]):
     story = Story(replace(POLICY, tries=100)).spawned()
     for number, jitter in enumerate(jitters):

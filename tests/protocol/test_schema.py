@@ -280,11 +280,13 @@ def test_each_mistake_is_told_where_it_is_and_what_is_expected(value: Any, error
         ({"description": "x" * 2_000_000}, "larger than"),
     ],
 )
+@pytest.mark.row("J12")
 def test_a_schema_that_is_not_fit_for_use_is_refused_with_its_reason(bad: Any, reason: str) -> None:
     with pytest.raises(schema.SchemaInvalid, match=reason):
         schema.validate(bad, {"a": 1})
 
 
+@pytest.mark.row("J12")
 def test_a_schema_nested_too_deep_is_refused() -> None:
     deep: dict[str, Any] = {}
     for _ in range(100):
@@ -299,6 +301,7 @@ def test_data_that_looks_like_a_reference_is_only_data() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["^(a|a|aa)+$", r"^(?:(?:a*)*)*b$", r"(x+x+)+y"])
+@pytest.mark.row("J12")
 def test_a_pattern_that_runs_away_is_given_up(pattern: str) -> None:
     text = "ax"[pattern[1] == "x"] * 5_000 + "!"
     errors = schema.validate({"type": "string", "pattern": pattern}, text)
@@ -498,6 +501,7 @@ def test_secrets_units_and_what_no_field_can_show_are_told() -> None:
     assert fields[1].is_minimum_exclusive
 
 
+@pytest.mark.row("J12")
 def test_a_form_of_ten_thousand_fields_is_refused() -> None:
     huge = {"properties": {f"f{n}": {"type": "string"} for n in range(10_000)}}
     with pytest.raises(schema.SchemaInvalid, match="500"):

@@ -59,6 +59,7 @@ def opened(session: Session, request_id: str = "1", capability: str = "a.b") -> 
 
 
 # -- asking ---------------------------------------------------------------------------------------
+@pytest.mark.row("B13")
 def test_a_request_is_answered_once_and_later_answers_are_counted() -> None:
     session = Session()
     request = session.ask("a.b", {"n": 1}, now=0.0, tag="mine")
@@ -99,6 +100,7 @@ def test_a_failed_answer_of_the_seeds_contract_is_a_failure_with_its_sentence() 
     assert str(outcome.error) == "no disk"
 
 
+@pytest.mark.row("B15")
 def test_beyond_the_limit_a_request_is_not_opened() -> None:
     session = Session(who="demo", limit=2)
     first = session.ask("a.b", now=0.0)
@@ -234,6 +236,7 @@ def test_an_answer_that_cannot_be_sent_is_still_owed() -> None:
     assert answer.code == "request_failed"
 
 
+@pytest.mark.row("J10")
 def test_a_request_id_that_is_open_already_is_refused_and_the_first_goes_on() -> None:
     session = Session()
     opened(session)
@@ -288,6 +291,7 @@ def test_facts_that_have_no_json_form_do_not_keep_an_error_from_its_asker() -> N
     encode(answer)
 
 
+@pytest.mark.row("B13")
 def test_late_answers_cost_no_memory() -> None:
     session = Session()
 

@@ -309,6 +309,7 @@ async def running_with(
     ("jitter", "gaps"),
     [(0.0, [1, 2, 4, 8, 16, 30, 30]), (1.0, [1, 1, 2, 4, 8, 15, 15])],
 )
+@pytest.mark.row("B25")
 async def test_tries_to_connect_grow_apart_up_to_30_seconds_with_jitter(
     jitter: float, gaps: list[float]
 ) -> None:
@@ -321,6 +322,7 @@ async def test_tries_to_connect_grow_apart_up_to_30_seconds_with_jitter(
     await task
 
 
+@pytest.mark.row("B25")
 async def test_a_host_that_comes_back_finds_the_plugin_again() -> None:
     attempts = Attempts(ManualClock())
     plugin, task = await running_with(attempts, lambda: 0.0)

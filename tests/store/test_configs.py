@@ -121,6 +121,7 @@ async def test_a_plug_in_that_is_not_there_is_told_with_those_that_are(goose: Be
 # Versions
 
 
+@pytest.mark.row("D16")
 async def test_any_of_the_last_versions_can_be_restored(goose: Bench) -> None:
     for users in range(1, 25):
         await goose.configs.save("goose", {"target": "t", "users": users}, users)
@@ -174,6 +175,7 @@ async def test_setting_a_definition_keeps_secrets_and_fields_that_are_not_known(
 # Secrets
 
 
+@pytest.mark.row("D13")
 async def test_secrets_lie_in_the_database_and_the_runtime_file_only(goose: Bench) -> None:
     await goose.configs.remember_schema("goose", SCHEMA)
     await goose.configs.save("goose", {"target": "t", "token": "s3cr3t"}, 1, author="ann")
@@ -264,6 +266,7 @@ async def test_a_failed_save_leaves_table_mirror_and_answers_as_they_were(
     assert goose.mirror.read_bytes() == before
 
 
+@pytest.mark.row("D9")
 async def test_a_lost_database_is_rebuilt_from_the_mirror(goose: Bench) -> None:
     await goose.configs.remember_schema("goose", SCHEMA)
     await goose.configs.save("goose", {"target": "t", "token": "T"}, 1)

@@ -135,11 +135,13 @@ def run(script: str, root: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.row("D2", "D14")
 def test_forty_kills_while_saving_lose_nothing_and_tear_nothing(root: Path) -> None:
     (kept,) = run(KILLS, root)
     assert int(kept) >= 40
 
 
+@pytest.mark.row("D7", "L11")
 def test_a_user_who_may_not_write_the_mirror_or_the_logs_works_on(root: Path) -> None:
     said = run(READ_ONLY, root)
     assert said[:2] == ["loaded", "2"]

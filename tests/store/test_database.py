@@ -49,6 +49,7 @@ async def increment(database: Database) -> None:
     await database.write(add)
 
 
+@pytest.mark.row("D13")
 async def test_files_are_for_their_owner_only_and_the_journal_is_ahead(path: Path) -> None:
     database = Database(path, ONE)
     database.open()
@@ -179,6 +180,7 @@ async def test_only_the_five_latest_backups_are_kept(path: Path) -> None:
     assert names == [f"bkg.db.bak-{n}" for n in range(4, 9)]
 
 
+@pytest.mark.row("D10")
 async def test_a_migration_that_fails_half_way_is_undone(path: Path) -> None:
     database = Database(path, ONE)
     database.open()
@@ -193,6 +195,7 @@ async def test_a_migration_that_fails_half_way_is_undone(path: Path) -> None:
     database.close()
 
 
+@pytest.mark.row("D10")
 async def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     database = Database(path, TWO)
     database.open()
@@ -216,6 +219,7 @@ def filled(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "head", "middle", "short"])
+@pytest.mark.row("D9")
 async def test_a_damaged_file_is_moved_aside_and_a_new_one_made(path: Path, damage: str) -> None:
     filled(path)
     content = bytearray(path.read_bytes())
@@ -239,6 +243,7 @@ async def test_a_damaged_file_is_moved_aside_and_a_new_one_made(path: Path, dama
     assert asides[0].name in database.notices[0]
 
 
+@pytest.mark.row("D9")
 async def test_flipped_bytes_never_stop_the_start(path: Path) -> None:
     filled(path)
     sound = path.read_bytes()
@@ -255,6 +260,7 @@ async def test_flipped_bytes_never_stop_the_start(path: Path) -> None:
         database.close()
 
 
+@pytest.mark.row("D9")
 async def test_a_lost_shared_memory_file_or_a_cut_journal_is_recovered_from(path: Path) -> None:
     database = Database(path, ONE)
     database.open()
@@ -303,6 +309,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.row("D1")
 async def test_four_processes_count_together_without_losing_one(path: Path) -> None:
     database = Database(path, ONE)
     database.open()
@@ -336,6 +343,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.row("D8")
 async def test_a_full_disk_is_told_and_the_old_data_stays(path: Path) -> None:
     database = Database(path, ONE)
     database.open()

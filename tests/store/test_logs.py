@@ -179,6 +179,7 @@ async def test_a_regex_that_is_none_or_runs_away_is_told(
 # Dropping and telling
 
 
+@pytest.mark.row("L2")
 async def test_received_is_stored_plus_dropped_and_the_gap_is_announced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +279,7 @@ async def test_a_listener_that_fails_harms_nobody(opened: Opener) -> None:
 # Files
 
 
+@pytest.mark.row("L10")
 async def test_rotation_keeps_the_sequence_whole_and_the_disk_bounded(
     opened: Opener, tmp_path: Path
 ) -> None:
@@ -352,6 +354,7 @@ async def test_lines_of_a_plug_in_with_a_name_that_is_no_file_name_go_to_the_hos
     assert {file.name.split(".")[0] for file in (tmp_path / "logs").iterdir()} == {"host", "index"}
 
 
+@pytest.mark.row("L11")
 async def test_a_full_disk_is_outlived_and_told(
     opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,12 +420,14 @@ async def test_a_full_disk_is_outlived_and_told(
         ("max_tokens=512 and the monkey", "max_tokens=512 and the monkey"),
     ],
 )
+@pytest.mark.row("L6", "L14", "L15")
 def test_a_line_is_kept_readable_on_one_line_and_without_secrets(said: str, kept: str) -> None:
     assert logtext.clean(said) == kept
     assert logtext.clean_all([said, "other"]) == [kept, "other"]
 
 
 @pytest.mark.parametrize("unit", ["x", "é", "✓", "🦢"])
+@pytest.mark.row("L13")
 def test_a_long_line_is_cut_at_16_kib_of_utf8(unit: str) -> None:
     kept = logtext.clean(unit * 100_000)
     text, _, rest = kept.partition("…[+")
@@ -444,6 +449,7 @@ def test_cleaning_is_done_once_and_for_many_as_for_one(said: list[str]) -> None:
     ("given_level", "kept"),
     [("WARNING", "warn"), ("fatal", "error"), ("odd", "info"), (None, "info"), (7, "info")],
 )
+@pytest.mark.row("L13")
 def test_levels_are_brought_to_the_four_that_there_are(given_level: Any, kept: str) -> None:
     assert logtext.level_of(given_level) == kept
 

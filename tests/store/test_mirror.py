@@ -90,6 +90,7 @@ VALID = edited(settings={"users": 4})
         (None, "rewritten"),
     ],
 )
+@pytest.mark.row("D4")
 async def test_every_edit_is_taken_or_kept_beside_and_none_removes_all(
     pond: Bench, content: bytes | None, outcome: str, when: str
 ) -> None:
@@ -171,6 +172,7 @@ async def test_a_hand_edit_keeps_secrets_and_a_new_one_in_clear_is_masked(pond: 
 # D5: both changed
 
 
+@pytest.mark.row("D5")
 async def test_when_both_changed_the_table_wins_and_the_edit_lies_beside(pond: Bench) -> None:
     pond.mirror.write_bytes(VALID)
     await pond.configs.save("goose", {"users": 5}, 1)
@@ -187,6 +189,7 @@ async def test_when_both_changed_the_table_wins_and_the_edit_lies_beside(pond: B
 # D6: torn files
 
 
+@pytest.mark.row("D6")
 async def test_a_file_that_is_still_being_written_is_not_read(pond: Bench) -> None:
     for end in range(10, len(VALID), 25):
         pond.mirror.write_bytes(VALID[:end])
@@ -210,6 +213,7 @@ async def test_two_looks_too_close_together_do_not_count_as_settled(pond: Bench)
     assert await pond.configs.rescan() is not None
 
 
+@pytest.mark.row("D6")
 async def test_an_editor_that_saves_by_renaming_is_seen(pond: Bench) -> None:
     other = pond.plugins / "plugins.json~"
     other.write_bytes(VALID)
@@ -221,6 +225,7 @@ async def test_an_editor_that_saves_by_renaming_is_seen(pond: Bench) -> None:
 # D7: files that are none
 
 
+@pytest.mark.row("D7")
 async def test_a_link_is_neither_read_nor_written_nor_replaced(bench: Bench) -> None:
     elsewhere = bench.plugins.parent / "elsewhere.json"
     elsewhere.write_text(json.dumps([GOOSE]))
@@ -254,6 +259,7 @@ async def test_a_mirror_that_became_a_link_keeps_the_settings_in_the_table(pond:
     assert pond.read_mirror()[0]["settings"] == {"users": 8}
 
 
+@pytest.mark.row("D7")
 async def test_a_directory_in_its_place_is_told_and_the_host_goes_on(bench: Bench) -> None:
     bench.mirror.mkdir()
     loaded = await bench.open()
@@ -266,6 +272,7 @@ async def test_a_pipe_in_its_place_does_not_hang_the_start(bench: Bench) -> None
     assert "not a regular file" in (await bench.open()).notices[0]
 
 
+@pytest.mark.row("D7")
 async def test_a_mirror_that_cannot_be_written_is_told_once_and_written_later(
     pond: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +294,7 @@ async def test_a_mirror_that_cannot_be_written_is_told_once_and_written_later(
 # D3, D14: crashes
 
 
+@pytest.mark.row("D3")
 async def test_a_crash_between_table_and_mirror_is_made_good_at_the_next_start(
     pond: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +318,7 @@ async def test_a_crash_after_the_mirror_was_written_is_no_conflict(
     assert loaded.versions["goose"] == 2
 
 
+@pytest.mark.row("D14")
 async def test_what_a_killed_writer_left_is_removed(bench: Bench) -> None:
     left = bench.plugins / ".plugins.plugins.json.123-abc.tmp"
     left.write_text("half")

@@ -29,6 +29,7 @@ def write(path: Path, content: bytes, mode: int = 0o755) -> Path:
         (b"#!/no/such/shell -e\n", 0o755, "/no/such/shell, which is not there"),
     ],
 )
+@pytest.mark.row("S7")
 def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, content: bytes, mode: int, words: str):
     path = write(tmp_path / "start.sh", content, mode)
     problem = check_entrypoint(path, tmp_path)
@@ -37,12 +38,14 @@ def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, content: bytes, mod
     assert str(path) in problem
 
 
+@pytest.mark.row("S7")
 def test_what_is_missing_is_said(tmp_path: Path):
     assert "is not there" in str(check_entrypoint(tmp_path / "start.sh", tmp_path))
     assert "its directory" in str(check_entrypoint(tmp_path / "start.sh", tmp_path / "gone"))
     assert "is not a file" in str(check_entrypoint(tmp_path, tmp_path))
 
 
+@pytest.mark.row("S35")
 def test_a_script_outside_is_refused_however_it_is_named(tmp_path: Path):
     inside = tmp_path / "plugins"
     inside.mkdir()

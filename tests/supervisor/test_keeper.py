@@ -94,6 +94,7 @@ def test_a_wrong_command_line_is_refused(words: list[str]):
     assert done.stderr.startswith(b"keeper: ")
 
 
+@pytest.mark.row("S23")
 def test_the_command_has_no_stdin_and_no_other_descriptors(tmp_path: Path):
     other = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(other, True)
@@ -115,6 +116,7 @@ def test_the_command_has_default_signals_and_no_core_dumps(tmp_path: Path):
     assert soft == hard
 
 
+@pytest.mark.row("S30")
 def test_limits_and_nice_are_set_before_the_command(tmp_path: Path):
     path = script(tmp_path, "ulimit -n; ulimit -u; ulimit -v; nice")
     limits = ("--limit", "NOFILE=64", "--limit", "NPROC=900", "--limit", "AS=4294967296")
@@ -153,6 +155,7 @@ def test_term_to_the_keeper_ends_the_tree(tree: Tree):
 
 
 @pytest.mark.parametrize("forked", [False, True])
+@pytest.mark.row("S17", "S18")
 def test_a_killed_host_leaves_nothing(tree: Tree, forked: bool):
     spec = tree.spec(NASTY)
     command = [sys.executable, "-I", "-S", KEEPER, "--grace", "0.3", "--", *spec.argv]

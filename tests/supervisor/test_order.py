@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.supervisor.order import start_order, stop_waves
 
@@ -11,6 +13,7 @@ BRAIN = Definition(name="brain", capabilities=["brainml.query"], calls=["llm.emb
 REPO = Definition(name="repo", capabilities=["repo.search"])
 
 
+@pytest.mark.row("S32")
 def test_callers_stop_before_those_that_they_call_and_apikeys_last():
     waves = stop_waves([APIKEYS, LLM, BRAIN, REPO])
     assert waves == [["brain", "repo"], ["llm"], ["apikeys"]]
@@ -25,6 +28,7 @@ def test_plugins_without_ties_stop_together_and_start_as_given():
     assert stop_waves([APIKEYS]) == [["apikeys"]]
 
 
+@pytest.mark.row("S32")
 def test_plugins_that_call_each_other_stop_together():
     left = Definition(name="left", capabilities=["left.do"], calls=["right.do"])
     right = Definition(name="right", capabilities=["right.do"], calls=["left.do"])

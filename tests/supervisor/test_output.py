@@ -18,6 +18,7 @@ def lines_of(*parts: bytes) -> list[str]:
     return [line for part in parts for line in lines.feed(part)] + lines.end()
 
 
+@pytest.mark.row("L7")
 def test_the_last_line_needs_no_newline():
     assert lines_of(b"one\ntwo") == ["one", "two"]
     assert lines_of(b"one\n") == ["one"]
@@ -28,6 +29,7 @@ def test_empty_lines_are_lines():
     assert lines_of(b"\n\na\n\n") == ["", "", "a", ""]
 
 
+@pytest.mark.row("L4")
 def test_a_line_is_cut_at_16_kib_and_says_how_much_is_missing():
     for parts in ([b"x" * 100_000 + b"\nnext\n"], [b"x" * 60_000, b"x" * 40_000, b"\nnext\n"]):
         long, following = lines_of(*parts)
@@ -37,6 +39,7 @@ def test_a_line_is_cut_at_16_kib_and_says_how_much_is_missing():
     assert (first, len(long.partition("…")[0]), following) == ("a", LINE_BYTES, "next")
 
 
+@pytest.mark.row("L3")
 def test_a_line_without_end_takes_no_memory():
     lines = Lines()
     for _ in range(1600):
@@ -46,6 +49,7 @@ def test_a_line_without_end_takes_no_memory():
     assert line.endswith(f"…[+{1600 * 65_536 - LINE_BYTES} bytes]")
 
 
+@pytest.mark.row("L5")
 def test_bytes_that_are_not_text_are_replaced():
     [line] = lines_of(bytes(b for b in range(256) if b != 10))
     assert "\ufffd" in line
@@ -54,6 +58,7 @@ def test_bytes_that_are_not_text_are_replaced():
     line.encode()  # no lone surrogates
 
 
+@pytest.mark.row("L5")
 def test_what_a_carriage_return_overwrites_is_one_line():
     assert lines_of(b" 1 %\r 2 %\r", b"100 %\r\nnext\r\n") == ["100 %", "next"]
     assert lines_of(b"half\r", b"\nnext\n") == ["half", "next"]
@@ -75,11 +80,13 @@ def test_what_a_carriage_return_overwrites_is_one_line():
         ("\x1b]0;never ended", ""),
     ],
 )
+@pytest.mark.row("L6")
 def test_terminal_sequences_are_removed(text: str, expected: str):
     assert clean(text) == expected
 
 
 @given(st.lists(st.binary(max_size=200)))
+@pytest.mark.row("L5")
 def test_any_bytes_in_any_pieces_give_the_same_lines(parts: list[bytes]):
     assert lines_of(*parts) == lines_of(b"".join(parts))
 
@@ -89,6 +96,7 @@ def test_text_comes_through_as_it_is(texts: list[str]):
     assert lines_of("".join(f"{text}\n" for text in texts).encode()) == texts
 
 
+@pytest.mark.row("L2")
 def test_half_a_million_lines_take_seconds_at_most():
     block = b"".join(b"2026-01-01 00:00:00 INFO line %06d of many\n" % n for n in range(1400))
     block, lines, count = block[:65_536], Lines(), 0

@@ -37,11 +37,13 @@ def test_a_sweep_without_proc_does_nothing(monkeypatch: pytest.MonkeyPatch):
     assert proc.sweep("anything") == []
 
 
+@pytest.mark.row("S20")
 def test_a_sweep_never_ends_us_or_those_above_us():
     spared = proc._self_and_above()
     assert {os.getpid(), os.getppid()} <= spared
 
 
+@pytest.mark.row("S20")
 def test_a_pid_that_is_somebody_else_by_now_is_not_signalled(sleeper: int):
     assert not proc._kill(sleeper, {b"BKG_INSTANCE=mine"}, trusted=False)
     assert not proc._kill(2**22, {b"BKG_INSTANCE=mine"}, trusted=True)

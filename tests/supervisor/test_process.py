@@ -56,6 +56,7 @@ async def test_the_exit_code_and_all_output_arrive(tree: Tree):
     assert process.tree() == []
 
 
+@pytest.mark.row("S1", "S2")
 async def test_a_nasty_tree_is_gone_after_the_grace(tree: Tree):
     process = await tree.spawn(NASTY)
     await tree.ready()
@@ -68,6 +69,7 @@ async def test_a_nasty_tree_is_gone_after_the_grace(tree: Tree):
     assert living(tree.instance) == []
 
 
+@pytest.mark.row("S1")
 async def test_what_the_script_leaves_behind_is_ended_with_it(tree: Tree):
     process = await tree.spawn("sleep 1000 & setsid sleep 1001 & exit 4")
     end = await asyncio.wait_for(process.wait(), 5)
@@ -75,6 +77,7 @@ async def test_what_the_script_leaves_behind_is_ended_with_it(tree: Tree):
     assert living(tree.instance) == []
 
 
+@pytest.mark.row("S24")
 async def test_a_stopped_process_is_ended(tree: Tree):
     process = await tree.spawn("echo ready; kill -STOP $$")
     await tree.ready()
@@ -83,6 +86,7 @@ async def test_a_stopped_process_is_ended(tree: Tree):
     assert end.signal in (signal.SIGTERM, signal.SIGKILL)
 
 
+@pytest.mark.row("S30")
 async def test_a_child_that_forks_without_end_is_ended(tree: Tree):
     body = "trap '' TERM\necho ready\nwhile :; do setsid sh -c 'trap \"\" TERM; sleep 1000' & "
     process = await tree.spawn(body + "sleep 0.01; done")
@@ -93,6 +97,7 @@ async def test_a_child_that_forks_without_end_is_ended(tree: Tree):
     assert living(tree.instance) == []
 
 
+@pytest.mark.row("S11")
 async def test_a_stop_at_any_moment_of_the_start_leaves_nothing(tree: Tree):
     for number in range(15):
         process = await tree.spawn("sleep 1000 & sleep 1000")
@@ -102,6 +107,7 @@ async def test_a_stop_at_any_moment_of_the_start_leaves_nothing(tree: Tree):
     assert living(tree.instance) == []
 
 
+@pytest.mark.row("S11")
 async def test_a_stop_before_the_command_started_leaves_nothing(tree: Tree):
     spawning = asyncio.ensure_future(tree.spawn("sleep 1000"))
     await asyncio.sleep(0)
@@ -111,6 +117,7 @@ async def test_a_stop_before_the_command_started_leaves_nothing(tree: Tree):
     await aeventually(lambda: not living(tree.instance))
 
 
+@pytest.mark.row("S16")
 async def test_a_killed_keeper_leaves_nothing(tree: Tree):
     process = await tree.spawn(NASTY)
     await tree.ready()
@@ -120,6 +127,7 @@ async def test_a_killed_keeper_leaves_nothing(tree: Tree):
     assert living(tree.instance) == []
 
 
+@pytest.mark.row("K1")
 async def test_an_interrupt_of_our_group_reaches_no_plugin(tree: Tree):
     process = await tree.spawn("trap 'echo hit' INT HUP; echo ready; while :; do sleep 0.05; done")
     await tree.ready()
@@ -133,12 +141,14 @@ async def test_an_interrupt_of_our_group_reaches_no_plugin(tree: Tree):
     assert "hit" not in tree.text()
 
 
+@pytest.mark.row("L2")
 async def test_a_flood_loses_no_line(tree: Tree):
     process = await tree.spawn("seq 1 200000; exit 0")
     assert await asyncio.wait_for(process.wait(), 30) == Exit(0)
     assert tree.text() == [str(n) for n in range(1, 200_001)]
 
 
+@pytest.mark.row("L4", "L5")
 async def test_a_long_line_and_binary_bytes_do_no_harm(tree: Tree):
     body = "head -c 100000 /dev/zero | tr '\\0' x; echo; printf '\\xff\\x00\\x1b[1mA\\n'; echo end"
     process = await tree.spawn(body)
@@ -148,6 +158,7 @@ async def test_a_long_line_and_binary_bytes_do_no_harm(tree: Tree):
     assert (binary, end) == ("\ufffdA", "end")
 
 
+@pytest.mark.row("L8")
 async def test_a_stray_that_holds_stdout_delays_the_exit_by_a_second_at_most(tree: Tree):
     # Only a killed keeper can leave one; without the tag not even the sweep finds it.
     process = await tree.spawn("(env -i setsid sleep 33 &) ; echo ready; sleep 1000")
@@ -172,6 +183,7 @@ async def test_a_missing_directory_is_an_os_error(tree: Tree, tmp_path: Path):
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.row("S30")
 async def test_limits_reach_the_command(tree: Tree):
     limits = Limits(open_files=99, processes=5000, nice=3)
     process = await tree.spawn("ulimit -n; ulimit -u; nice", limits=limits)
@@ -179,6 +191,7 @@ async def test_limits_reach_the_command(tree: Tree):
     assert tree.text() == ["99", "5000", "3"]
 
 
+@pytest.mark.row("S23")
 async def test_descriptors_are_stable_over_twenty_cycles(tree: Tree):
     async def cycle() -> int:
         process = await tree.spawn("exit 0")
@@ -190,6 +203,7 @@ async def test_descriptors_are_stable_over_twenty_cycles(tree: Tree):
     assert len(counts) == 1
 
 
+@pytest.mark.row("B4")
 async def test_a_connection_of_the_tree_is_told_from_any_other(tree: Tree):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -219,6 +233,7 @@ async def test_a_sample_counts_the_whole_tree(tree: Tree):
     assert process.sample().processes == 0
 
 
+@pytest.mark.row("S19")
 async def test_a_sweep_ends_what_carries_our_tag_and_nothing_else(tree: Tree, tmp_path: Path):
     (tmp_path / "decoy").mkdir()
     decoy_tree = Tree(tmp_path / "decoy")
@@ -281,6 +296,7 @@ async def test_what_is_let_go_of_ends_by_itself_and_is_collected(tree: Tree):
         os.waitpid(process.keeper_pid, os.WNOHANG)  # noqa: ASYNC222
 
 
+@pytest.mark.row("S21")
 async def test_it_outlives_the_thread_that_spawned_it(tree: Tree):
     def spawn() -> None:
         async def life() -> None:
@@ -304,6 +320,7 @@ async def test_it_outlives_the_thread_that_spawned_it(tree: Tree):
     loops[0].close()
 
 
+@pytest.mark.row("S18", "K11")
 async def test_a_forked_child_does_not_hold_the_lifeline(tree: Tree):
     process = await tree.spawn("echo ready; exec sleep 1000")
     await tree.ready()
@@ -318,6 +335,7 @@ async def test_a_forked_child_does_not_hold_the_lifeline(tree: Tree):
         held.close()
 
 
+@pytest.mark.row("K11")
 def test_a_descriptor_is_closed_in_forked_children_until_forgotten():
     def is_open_in_child(fd: int) -> bool:
         pid = os.fork()

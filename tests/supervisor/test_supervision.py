@@ -91,6 +91,7 @@ def count(tree: Tree, command: bytes) -> int:
     return found
 
 
+@pytest.mark.row("S2", "S15")
 async def test_a_restart_replaces_even_a_tree_that_ignores_term(shop: Shop):
     shop.define(NASTY)
     first = await shop.up()
@@ -105,6 +106,7 @@ async def test_a_restart_replaces_even_a_tree_that_ignores_term(shop: Shop):
     assert ended == "signal 15 (TERM); KILL was needed"
 
 
+@pytest.mark.row("S13")
 async def test_concurrent_wishes_leave_one_process_and_the_last_wish_wins(shop: Shop):
     shop.define("exec sleep 4242")
     for last in (shop.supervisor.start, shop.supervisor.restart, shop.supervisor.stop):
@@ -122,6 +124,7 @@ async def test_concurrent_wishes_leave_one_process_and_the_last_wish_wins(shop: 
         await aeventually(lambda: count(shop.tree, b"4242") == expected)  # noqa: B023
 
 
+@pytest.mark.row("S16")
 async def test_a_killed_keeper_is_a_crash_and_leaves_nothing(shop: Shop):
     shop.define(NASTY)
     pid = await shop.up()
@@ -134,6 +137,7 @@ async def test_a_killed_keeper_is_a_crash_and_leaves_nothing(shop: Shop):
 
 
 @pytest.mark.parametrize("code", [78, 126, 127])
+@pytest.mark.row("S7")
 async def test_an_exit_that_no_retry_mends_fails_at_once(shop: Shop, code: int):
     shop.define(f"echo no such model >&2; exit {code}")
     shop.supervisor.start("goose")
@@ -144,6 +148,7 @@ async def test_an_exit_that_no_retry_mends_fails_at_once(shop: Shop, code: int):
     assert shop.moved[-1].generation == 1
 
 
+@pytest.mark.row("S7")
 async def test_a_script_that_cannot_run_fails_at_once_and_says_which(shop: Shop):
     shop.define("exit 0")
     path = shop.tree.directory / "goose" / "start.sh"
@@ -159,6 +164,7 @@ async def test_a_script_that_cannot_run_fails_at_once_and_says_which(shop: Shop)
     assert living(shop.tree.instance) == []
 
 
+@pytest.mark.row("S33")
 async def test_a_plugin_that_deletes_its_directory_still_stops(shop: Shop):
     shop.define('rm -rf "$PWD"; echo ready; exec sleep 1000')
     await shop.up()
@@ -167,6 +173,7 @@ async def test_a_plugin_that_deletes_its_directory_still_stops(shop: Shop):
         await shop.supervisor.wait("goose", timeout=5)
 
 
+@pytest.mark.row("S9")
 async def test_a_start_timeout_ends_the_tree(shop: Shop):
     shop.define("sleep 1000 & sleep 1000", start_timeout_seconds=0.2, restart="never")
     shop.supervisor.start("goose")
@@ -175,6 +182,7 @@ async def test_a_start_timeout_ends_the_tree(shop: Shop):
     assert living(shop.tree.instance) == []
 
 
+@pytest.mark.row("S29")
 async def test_too_much_memory_is_seen_in_the_whole_tree(shop: Shop):
     hog = f'{sys.executable} -c \'import time; x = b"x" * (60 << 20); print("ready", flush=True); '
     shop.define(f"{hog}time.sleep(1000)' & wait", limits=Limits(memory_mb=48))
@@ -204,6 +212,7 @@ async def test_abandoning_leaves_the_end_to_the_keepers(shop: Shop):
     await aeventually(lambda: not living(shop.tree.instance))
 
 
+@pytest.mark.row("S22", "S23")
 async def test_descriptors_and_zombies_do_not_add_up(shop: Shop):
     shop.define("echo ready; exec sleep 1000")
     counts = []

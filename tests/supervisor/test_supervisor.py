@@ -52,6 +52,7 @@ async def test_an_unknown_plugin_is_refused(bench: Bench):
     bench.supervisor.disconnected("moose", 1)
 
 
+@pytest.mark.row("S13")
 async def test_wishes_in_any_number_leave_one_process_and_the_last_wish_wins(bench: Bench):
     bench.define()
     dice = random.Random(7)
@@ -81,6 +82,7 @@ async def test_a_restart_takes_the_new_definition_and_a_new_generation(bench: Be
     assert bench.reason() == "settings changed"
 
 
+@pytest.mark.row("S14")
 async def test_what_an_old_process_says_changes_nothing(bench: Bench):
     bench.define()
     await bench.up()
@@ -227,6 +229,7 @@ async def test_a_spawn_that_the_system_refuses_is_tried_again(bench: Bench):
     assert bench.spawns() == 1
 
 
+@pytest.mark.row("S11")
 async def test_a_stop_while_it_is_prepared_wins_at_once(bench: Bench):
     bench.define()
     bench.gate = asyncio.Event()
@@ -267,6 +270,7 @@ async def test_preparing_lines_are_shown_and_hold_the_start_timeout(bench: Bench
     assert "start timeout" in bench.reason()
 
 
+@pytest.mark.row("S31")
 async def test_at_most_so_many_start_at_a_time():
     bench = Bench(max_starts=2)
     names = [bench.define(f"plugin{n}") for n in range(5)]
@@ -290,6 +294,7 @@ async def test_at_most_so_many_start_at_a_time():
     assert bench.supervisor._outside.slots._value == 2
 
 
+@pytest.mark.row("S32")
 async def test_autostart_begins_with_those_that_others_call(bench: Bench):
     bench.define("brain", autostart=True, calls=["llm.embed"])
     bench.define("manual")
@@ -303,6 +308,7 @@ async def test_autostart_begins_with_those_that_others_call(bench: Bench):
 # --- failures ------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("S4", "S8")
 async def test_a_crash_loop_backs_off_then_gives_up_then_tries_each_ten_minutes(bench: Bench):
     bench.define()
     bench.supervisor.start("goose")
@@ -329,6 +335,7 @@ async def test_a_crash_loop_backs_off_then_gives_up_then_tries_each_ten_minutes(
     assert (bench.state(), bench.spawns()) == ("stopped", 6)
 
 
+@pytest.mark.row("S5")
 async def test_two_crash_loops_are_not_in_lock_step():
     dice = random.Random(3)
     bench = Bench(jitter=lambda: dice.uniform(0.8, 1.2))
@@ -382,6 +389,7 @@ async def test_a_drain_that_hangs_does_not_hold_the_stop(
 # --- health --------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("S25")
 async def test_silence_degrades_loses_and_restarts(bench: Bench):
     bench.define()
     await bench.up()
@@ -399,6 +407,7 @@ async def test_silence_degrades_loses_and_restarts(bench: Bench):
     assert bench.spawns() == 2
 
 
+@pytest.mark.row("S25")
 async def test_a_silent_one_that_prints_is_lost_but_kept(bench: Bench):
     bench.define()
     process = await bench.up()
@@ -411,6 +420,7 @@ async def test_a_silent_one_that_prints_is_lost_but_kept(bench: Bench):
     assert bench.state() == "running"
 
 
+@pytest.mark.row("S26", "S27", "K12")
 async def test_the_hosts_own_stall_counts_against_nobody(bench: Bench):
     bench.define("goose")
     bench.define("late")
@@ -426,6 +436,7 @@ async def test_the_hosts_own_stall_counts_against_nobody(bench: Bench):
     assert bench.state("late") == "backoff"
 
 
+@pytest.mark.row("S26")
 async def test_short_delays_of_a_tick_are_time_like_any_other():
     bench = Bench()
     time = SteadyTime(bench.clock)
@@ -445,6 +456,7 @@ async def test_a_lost_connection_shows_and_its_return_too(bench: Bench):
     await bench.ready()
 
 
+@pytest.mark.row("S29")
 async def test_memory_is_warned_of_at_80_percent_and_limited_at_100(bench: Bench):
     bench.define(limits=Limits(memory_mb=100))
     process = await bench.up()
@@ -485,6 +497,7 @@ async def test_samples_and_connections_are_those_of_live_processes(
 # --- the end -------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("S32")
 async def test_closing_stops_in_reverse_order_with_apikeys_last():
     bench = Bench()
     bench.define("apikeys", capabilities=["auth.validate"])

@@ -200,6 +200,7 @@ def test_a_computing_cell_does_not_end_the_lease(seconds: Time) -> None:
     assert not lease.held
 
 
+@pytest.mark.row("K13")
 def test_a_closed_page_ends_its_subscriptions_and_its_thread(bench: FakeBench) -> None:
     centre = ControlCentre(bench)
     eventually(lambda: centre.inventory.rows)

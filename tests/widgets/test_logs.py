@@ -91,6 +91,7 @@ def test_a_long_absence_is_said(
     assert len(records) == 10
 
 
+@pytest.mark.row("K14")
 def test_a_flood_is_bounded_and_what_is_dropped_is_counted(
     bench: FakeBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
