@@ -1,7 +1,30 @@
-"""What a plug-in author tests with: a Host in memory, and the conformance kit."""
+"""For the tests of plug-ins, panels and scripts: a Host in memory, time by hand, a pilot.
 
-from bkg_workbench.bus.clock import ManualClock
-from bkg_workbench.testing.conformance import Report, conformance
-from bkg_workbench.testing.memory import MemoryHost
+Re-exports, each loaded when it is first used: the pilot alone needs the notebook libraries.
+"""
 
-__all__ = ["ManualClock", "MemoryHost", "Report", "conformance"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bkg_workbench.bus.clock import ManualClock as ManualClock
+    from bkg_workbench.testing.memory import MemoryHost as MemoryHost
+    from bkg_workbench.testing.pilot import Pilot as Pilot
+    from bkg_workbench.testing.scripted import ScriptedBench as ScriptedBench
+
+_PLACES = {
+    "ManualClock": "bkg_workbench.bus.clock",
+    "MemoryHost": "bkg_workbench.testing.memory",
+    "Pilot": "bkg_workbench.testing.pilot",
+    "ScriptedBench": "bkg_workbench.testing.scripted",
+}
+
+__all__ = ["ManualClock", "MemoryHost", "Pilot", "ScriptedBench"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)

@@ -57,6 +57,7 @@ class ControlCentre(ipywidgets.VBox):
         self._samples: dict[str, deque[dict[str, Any]]] = {}
         self._asked: dict[str, view.Verb] = {}
         self._problems: list[tuple[float, view.Banner]] = []
+        self._postings: list[threading.Thread] = []
         self._host: dict[str, Any] | None = None
         self._ended = self._closed = False
         self._pulse = Pulse(self.step)
@@ -105,9 +106,16 @@ class ControlCentre(ipywidgets.VBox):
                 return
             self._asked[name] = verb
         self._pulse.mark()
-        threading.Thread(
+        posting = threading.Thread(
             target=self._post, args=(verb, name), name=f"bkg-{verb}", daemon=True
-        ).start()
+        )
+        self._postings = [t for t in self._postings if t.is_alive()] + [posting]
+        posting.start()
+
+    def settle(self, timeout: float = 5.0) -> None:
+        """Wait, at most `timeout` seconds each, until the wishes so far are posted (for tests)."""
+        for posting in self._postings:
+            posting.join(timeout)
 
     def step(self) -> None:
         """Redraw what changed, if somebody looks. Called from one thread at a time."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from bkg_workbench.errors import HostNotFound, PluginNotFound
+from bkg_workbench.testing.scripted import NOW, ScriptedBench
 from bkg_workbench.widgets import display_bench, page, show, text
 from bkg_workbench.widgets.display import ControlCentre, Sorry
 from bkg_workbench.widgets.panels import RowWidget
 from bkg_workbench.widgets.pulse import Lease, Pulse
 from tests.helpers import eventually
-from tests.widgets.fake import NOW, FakeBench
 
 
 class Time:
@@ -29,8 +29,8 @@ class Time:
 
 
 @pytest.fixture
-def bench() -> FakeBench:
-    bench = FakeBench()
+def bench() -> ScriptedBench:
+    bench = ScriptedBench()
     bench.define("repoagent", capabilities=["repo.tree"])
     return bench
 
@@ -41,7 +41,7 @@ def seconds() -> Time:
 
 
 @pytest.fixture
-def centre(bench: FakeBench, seconds: Time) -> Iterator[ControlCentre]:
+def centre(bench: ScriptedBench, seconds: Time) -> Iterator[ControlCentre]:
     """A control centre that is redrawn only by `step`."""
     centre = ControlCentre(
         bench,
@@ -61,7 +61,7 @@ def repoagent(centre: ControlCentre) -> RowWidget:
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
 def test_a_button_posts_its_intent_and_does_not_wait(
-    bench: FakeBench, centre: ControlCentre, verb: str
+    bench: ScriptedBench, centre: ControlCentre, verb: str
 ) -> None:
     repoagent(centre).buttons[verb].click()  # type: ignore[index]
     eventually(lambda: bench.intents)
@@ -69,7 +69,7 @@ def test_a_button_posts_its_intent_and_does_not_wait(
 
 
 def test_a_click_returns_while_the_host_still_thinks(
-    bench: FakeBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
+    bench: ScriptedBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
     monkeypatch.setattr(bench, "start", lambda *_, **__: answered.wait(10))
@@ -82,7 +82,7 @@ def test_a_click_returns_while_the_host_still_thinks(
     eventually(lambda: not centre.current().rows[0].asked)
 
 
-def test_the_label_turns_on_the_observed_state(bench: FakeBench, centre: ControlCentre) -> None:
+def test_the_label_turns_on_the_observed_state(bench: ScriptedBench, centre: ControlCentre) -> None:
     repoagent(centre).buttons["start"].click()
     eventually(lambda: bench.intents)
     bench.run("repoagent", "repo.tree")
@@ -93,7 +93,7 @@ def test_the_label_turns_on_the_observed_state(bench: FakeBench, centre: Control
 
 
 def test_a_second_click_on_a_wish_under_way_is_not_sent(
-    bench: FakeBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
+    bench: ScriptedBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered, calls = threading.Event(), []
 
@@ -111,7 +111,7 @@ def test_a_second_click_on_a_wish_under_way_is_not_sent(
 
 
 def test_a_refused_wish_is_a_banner_for_a_while(
-    bench: FakeBench, centre: ControlCentre, seconds: Time
+    bench: ScriptedBench, centre: ControlCentre, seconds: Time
 ) -> None:
     bench.refusal = PluginNotFound(plugin="<b>x", known=[])
     centre.ask("start", "repoagent")
@@ -124,7 +124,7 @@ def test_a_refused_wish_is_a_banner_for_a_while(
     assert centre.inventory.banners.value == ""
 
 
-def test_only_what_changed_is_sent(bench: FakeBench, centre: ControlCentre) -> None:
+def test_only_what_changed_is_sent(bench: ScriptedBench, centre: ControlCentre) -> None:
     sent: list[str] = []
     row = repoagent(centre)
     for name in ("identity", "figures", "capabilities", "note"):
@@ -137,7 +137,7 @@ def test_only_what_changed_is_sent(bench: FakeBench, centre: ControlCentre) -> N
     assert set(sent) == {"identity", "figures", "capabilities"}
 
 
-def test_rows_come_and_go_with_the_definitions(bench: FakeBench, centre: ControlCentre) -> None:
+def test_rows_come_and_go_with_the_definitions(bench: ScriptedBench, centre: ControlCentre) -> None:
     first = repoagent(centre)
     bench.define("candle")
     centre.step()
@@ -174,7 +174,7 @@ def test_a_redraw_that_fails_does_not_end_the_redrawing(caplog: pytest.LogCaptur
 
 
 def test_without_a_heartbeat_nothing_is_pushed(
-    bench: FakeBench, centre: ControlCentre, seconds: Time
+    bench: ScriptedBench, centre: ControlCentre, seconds: Time
 ) -> None:
     seconds.now += 91
     before = repoagent(centre).identity.value
@@ -201,7 +201,7 @@ def test_a_computing_cell_does_not_end_the_lease(seconds: Time) -> None:
 
 
 @pytest.mark.row("K13")
-def test_a_closed_page_ends_its_subscriptions_and_its_thread(bench: FakeBench) -> None:
+def test_a_closed_page_ends_its_subscriptions_and_its_thread(bench: ScriptedBench) -> None:
     centre = ControlCentre(bench)
     eventually(lambda: centre.inventory.rows)
     centre.close()
@@ -214,7 +214,7 @@ def test_a_closed_page_ends_its_subscriptions_and_its_thread(bench: FakeBench) -
 
 
 def test_a_closed_workbench_leaves_its_last_picture_and_nothing_that_runs(
-    bench: FakeBench,
+    bench: ScriptedBench,
 ) -> None:
     centre = ControlCentre(bench)
     eventually(lambda: centre.inventory.rows)
@@ -227,7 +227,9 @@ def test_a_closed_workbench_leaves_its_last_picture_and_nothing_that_runs(
     assert centre.closed
 
 
-def test_a_lost_host_is_told_and_the_page_stays(bench: FakeBench, centre: ControlCentre) -> None:
+def test_a_lost_host_is_told_and_the_page_stays(
+    bench: ScriptedBench, centre: ControlCentre
+) -> None:
     bench.connected, bench.lost = False, "the connection closed"
     centre.step()
     assert "The Host has gone" in centre.inventory.banners.value
@@ -235,7 +237,7 @@ def test_a_lost_host_is_told_and_the_page_stays(bench: FakeBench, centre: Contro
     assert not centre.closed
 
 
-def test_one_workbench_has_one_page_however_often_it_is_shown(bench: FakeBench) -> None:
+def test_one_workbench_has_one_page_however_often_it_is_shown(bench: ScriptedBench) -> None:
     first = display_bench(bench)
     assert display_bench(bench) is first
     first.close()
@@ -245,7 +247,7 @@ def test_one_workbench_has_one_page_however_often_it_is_shown(bench: FakeBench) 
 
 
 def test_outside_a_notebook_a_workbench_is_its_text(
-    bench: FakeBench, capsys: pytest.CaptureFixture[str]
+    bench: ScriptedBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.move("repoagent", "failed", "no start.sh")
     show(bench)
@@ -254,7 +256,7 @@ def test_outside_a_notebook_a_workbench_is_its_text(
 
 
 def test_a_page_without_a_host_is_a_sentence() -> None:
-    def connect() -> FakeBench:
+    def connect() -> ScriptedBench:
         raise HostNotFound(path="/srv/<workspace>")
 
     shown = page(connect)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from bkg_workbench.errors import HostGone
+from bkg_workbench.testing.scripted import ScriptedBench
 from bkg_workbench.widgets import logs
 from bkg_workbench.widgets.logs import LogTail
-from tests.widgets.fake import FakeBench
 
 
 class Tail(LogTail):
     """A log whose messages to the page are kept."""
 
-    def __init__(self, bench: FakeBench, **more: Any) -> None:
+    def __init__(self, bench: ScriptedBench, **more: Any) -> None:
         self.sent: list[tuple[dict[str, Any], list[list[Any]]]] = []
         super().__init__(bench, **more)
 
@@ -34,12 +34,12 @@ class Tail(LogTail):
 
 
 @pytest.fixture
-def bench() -> FakeBench:
-    return FakeBench()
+def bench() -> ScriptedBench:
+    return ScriptedBench()
 
 
 @pytest.fixture
-def tail(bench: FakeBench) -> Iterator[Tail]:
+def tail(bench: ScriptedBench) -> Iterator[Tail]:
     tail = Tail(bench)
     yield tail
     tail.close()
@@ -49,14 +49,14 @@ def messages(records: list[list[Any]]) -> list[str]:
     return [record[5] for record in records]
 
 
-def test_nothing_is_sent_before_a_page_says_hello(bench: FakeBench, tail: Tail) -> None:
+def test_nothing_is_sent_before_a_page_says_hello(bench: ScriptedBench, tail: Tail) -> None:
     bench.log("one")
     tail.step()
     assert tail.take() == []
 
 
 def test_hello_is_answered_with_what_came_before_and_batches_follow(
-    bench: FakeBench, tail: Tail
+    bench: ScriptedBench, tail: Tail
 ) -> None:
     bench.log("one", "two")
     tail.step()
@@ -73,7 +73,7 @@ def test_hello_is_answered_with_what_came_before_and_batches_follow(
     assert messages(records) == ["three", "four"]
 
 
-def test_a_page_that_comes_back_gets_only_what_it_lacks(bench: FakeBench, tail: Tail) -> None:
+def test_a_page_that_comes_back_gets_only_what_it_lacks(bench: ScriptedBench, tail: Tail) -> None:
     bench.log("one", "two", "three")
     tail.hello(after=2)
     [(_, records), *_] = tail.take()
@@ -81,7 +81,7 @@ def test_a_page_that_comes_back_gets_only_what_it_lacks(bench: FakeBench, tail: 
 
 
 def test_a_long_absence_is_said(
-    bench: FakeBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
+    bench: ScriptedBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "BACKLOG", 10)
     bench.log(*(f"line {n}" for n in range(100)))
@@ -93,7 +93,7 @@ def test_a_long_absence_is_said(
 
 @pytest.mark.row("K14")
 def test_a_flood_is_bounded_and_what_is_dropped_is_counted(
-    bench: FakeBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
+    bench: ScriptedBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tail.hello()
     tail.take()
@@ -109,7 +109,7 @@ def test_a_flood_is_bounded_and_what_is_dropped_is_counted(
     assert messages(sent[-1][1])[-1] == "line 199"
 
 
-def test_what_the_host_dropped_is_passed_on(bench: FakeBench, tail: Tail) -> None:
+def test_what_the_host_dropped_is_passed_on(bench: ScriptedBench, tail: Tail) -> None:
     tail.hello()
     tail.take()
     bench.send("logs.repoagent", {"from": 1, "to": 9, "dropped": 9, "records": []})
@@ -117,7 +117,9 @@ def test_what_the_host_dropped_is_passed_on(bench: FakeBench, tail: Tail) -> Non
     assert tail.take() == [({"kind": "batch", "dropped": 9}, [])]
 
 
-def test_after_a_pause_each_page_is_asked_to_say_hello_again(bench: FakeBench, tail: Tail) -> None:
+def test_after_a_pause_each_page_is_asked_to_say_hello_again(
+    bench: ScriptedBench, tail: Tail
+) -> None:
     tail.hello()
     tail.take()
     tail.pause()
@@ -129,7 +131,7 @@ def test_after_a_pause_each_page_is_asked_to_say_hello_again(bench: FakeBench, t
     assert kinds == ["resync", "batch"]
 
 
-def test_a_reset_begins_the_subscription_anew(bench: FakeBench, tail: Tail) -> None:
+def test_a_reset_begins_the_subscription_anew(bench: ScriptedBench, tail: Tail) -> None:
     tail.hello()
     tail.take()
     bench.send("logs.x", {})  # nothing special
@@ -145,7 +147,7 @@ def test_a_reset_begins_the_subscription_anew(bench: FakeBench, tail: Tail) -> N
 
 
 def test_a_host_out_of_reach_leaves_the_page_as_it_is(
-    bench: FakeBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
+    bench: ScriptedBench, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object, **__: object) -> None:
         raise HostGone(path="/srv/w")
@@ -155,7 +157,7 @@ def test_a_host_out_of_reach_leaves_the_page_as_it_is(
     assert [records for _, records in tail.take()] == [[]]
 
 
-def test_lines_travel_as_data_whatever_they_hold(bench: FakeBench, tail: Tail) -> None:
+def test_lines_travel_as_data_whatever_they_hold(bench: ScriptedBench, tail: Tail) -> None:
     hostile = "</script><img src=x onerror=alert(1)>\u2028\x1b[31mred\x00"
     bench.log(hostile)
     tail.hello()
@@ -172,7 +174,7 @@ def test_the_page_never_parses_a_line_as_markup() -> None:
         assert "https://" not in source
 
 
-def test_a_log_of_one_plugin_follows_only_that(bench: FakeBench) -> None:
+def test_a_log_of_one_plugin_follows_only_that(bench: ScriptedBench) -> None:
     tail = Tail(bench, plugin="candle")
     tail.hello()
     tail.take()

@@ -14,26 +14,26 @@ from bkg_workbench.protocol.state import (
     Registered,
     StateName,
 )
+from bkg_workbench.testing.scripted import NOW, ScriptedBench
 from bkg_workbench.widgets import markup, view, words
-from tests.widgets.fake import NOW, FakeBench
 
 
 @pytest.fixture
-def bench() -> FakeBench:
-    bench = FakeBench()
+def bench() -> ScriptedBench:
+    bench = ScriptedBench()
     bench.define("repoagent", description="Reads", capabilities=["repo.tree", "repo.search"])
     return bench
 
 
-def look(bench: FakeBench, **more: object) -> view.View:
+def look(bench: ScriptedBench, **more: object) -> view.View:
     return view.fold(bench.state, now_ms=NOW, **more)  # type: ignore[arg-type]
 
 
-def row(bench: FakeBench, **more: object) -> view.Row:
+def row(bench: ScriptedBench, **more: object) -> view.Row:
     return look(bench, **more).rows[0]
 
 
-def enabled(bench: FakeBench, **more: object) -> set[str]:
+def enabled(bench: ScriptedBench, **more: object) -> set[str]:
     return {a.verb for a in row(bench, **more).actions if a.enabled}
 
 
@@ -50,14 +50,14 @@ def enabled(bench: FakeBench, **more: object) -> set[str]:
     ],
 )
 def test_each_state_has_a_word_a_colour_and_the_buttons_that_make_sense(
-    bench: FakeBench, state: StateName, tone: str, verbs: set[str]
+    bench: ScriptedBench, state: StateName, tone: str, verbs: set[str]
 ) -> None:
     bench.move("repoagent", state)
     assert (row(bench).badge.text, row(bench).badge.tone) == (state, tone)
     assert enabled(bench) == verbs
 
 
-def test_a_wish_under_way_disables_the_buttons_and_leaves_the_state(bench: FakeBench) -> None:
+def test_a_wish_under_way_disables_the_buttons_and_leaves_the_state(bench: ScriptedBench) -> None:
     bench.run("repoagent", "repo.tree")
     asked = {"asked": {"repoagent": "stop"}}
     assert enabled(bench, **asked) == set()
@@ -65,7 +65,9 @@ def test_a_wish_under_way_disables_the_buttons_and_leaves_the_state(bench: FakeB
     assert "asked to stop" in markup.note(row(bench, **asked))
 
 
-def test_uptime_counts_from_the_start_of_the_run_not_from_the_last_dip(bench: FakeBench) -> None:
+def test_uptime_counts_from_the_start_of_the_run_not_from_the_last_dip(
+    bench: ScriptedBench,
+) -> None:
     bench.run("repoagent", seconds_ago=7500)
     bench.move("repoagent", "degraded", seconds_ago=60)
     bench.move("repoagent", "running", seconds_ago=30)
@@ -74,7 +76,7 @@ def test_uptime_counts_from_the_start_of_the_run_not_from_the_last_dip(bench: Fa
     assert row(bench).uptime == words.DASH
 
 
-def test_the_preparing_line_is_shown_while_the_environment_is_built(bench: FakeBench) -> None:
+def test_the_preparing_line_is_shown_while_the_environment_is_built(bench: ScriptedBench) -> None:
     bench.move("repoagent", "starting")
     bench.happen(Prepared(plugin="repoagent", line="preparing: installing pathspec"))
     assert row(bench).note == view.Badge("preparing: installing pathspec", "busy")
@@ -82,7 +84,7 @@ def test_the_preparing_line_is_shown_while_the_environment_is_built(bench: FakeB
     assert row(bench).note is None
 
 
-def test_a_failure_shows_its_reason_restarts_and_last_exit(bench: FakeBench) -> None:
+def test_a_failure_shows_its_reason_restarts_and_last_exit(bench: ScriptedBench) -> None:
     bench.move("repoagent", "failed", "did not register in 30 s", restarts=8, last_exit="exit 1")
     note = row(bench).note
     assert note is not None
@@ -95,14 +97,14 @@ def test_a_failure_shows_its_reason_restarts_and_last_exit(bench: FakeBench) -> 
     [(2, "up", "2 s ago", "ok"), (40, "up", "40 s ago", "warn"), (1, "down", "1 s ago", "bad")],
 )
 def test_a_beat_has_an_age_and_grows_suspicious(
-    bench: FakeBench, seconds: float, status: str, text: str, tone: str
+    bench: ScriptedBench, seconds: float, status: str, text: str, tone: str
 ) -> None:
     bench.run("repoagent")
     bench.beat("repoagent", seconds_ago=seconds, status=status)
     assert (row(bench).beat.text, row(bench).beat.tone) == (text, tone)
 
 
-def test_a_degraded_plugin_says_why(bench: FakeBench) -> None:
+def test_a_degraded_plugin_says_why(bench: ScriptedBench) -> None:
     bench.run("repoagent")
     bench.move("repoagent", "degraded")
     bench.beat("repoagent", status="degraded", detail="the index is behind")
@@ -111,7 +113,7 @@ def test_a_degraded_plugin_says_why(bench: FakeBench) -> None:
     assert note.text == "the index is behind"
 
 
-def test_declared_served_and_conflicting_capabilities_differ(bench: FakeBench) -> None:
+def test_declared_served_and_conflicting_capabilities_differ(bench: ScriptedBench) -> None:
     assert {c.text: c.tone for c in row(bench).capabilities} == {
         "repo.tree": "idle",
         "repo.search": "idle",
@@ -130,7 +132,7 @@ def test_declared_served_and_conflicting_capabilities_differ(bench: FakeBench) -
     assert "llm.chat" in note.text
 
 
-def test_settings_that_are_not_valid_are_named_by_their_pointer(bench: FakeBench) -> None:
+def test_settings_that_are_not_valid_are_named_by_their_pointer(bench: ScriptedBench) -> None:
     bench.happen(
         Configured(plugin="repoagent", settings={}, version=2, errors={"/maxFiles": "not a number"})
     )
@@ -139,7 +141,7 @@ def test_settings_that_are_not_valid_are_named_by_their_pointer(bench: FakeBench
     assert note.text == "settings not valid: /maxFiles: not a number"
 
 
-def test_samples_become_numbers_and_a_bounded_line(bench: FakeBench) -> None:
+def test_samples_become_numbers_and_a_bounded_line(bench: ScriptedBench) -> None:
     bench.run("repoagent")
     samples = [{"cpu": float(n), "mem_bytes": 1024 * 1024 * n} for n in range(200)]
     seen = row(bench, samples={"repoagent": [*samples, {"cpu": True, "mem_bytes": "?"}]})
@@ -148,12 +150,12 @@ def test_samples_become_numbers_and_a_bounded_line(bench: FakeBench) -> None:
     assert len(seen.cpu.points) == view.POINTS - 1
 
 
-def test_a_stopped_plugin_shows_no_old_numbers(bench: FakeBench) -> None:
+def test_a_stopped_plugin_shows_no_old_numbers(bench: ScriptedBench) -> None:
     seen = row(bench, samples={"repoagent": [{"cpu": 3.0, "mem_bytes": 5}] * 3})
     assert (seen.cpu.text, seen.cpu.points) == (words.DASH, ())
 
 
-def test_notices_and_ports_are_listed(bench: FakeBench) -> None:
+def test_notices_and_ports_are_listed(bench: ScriptedBench) -> None:
     bench.happen(Noticed(notice=Notice(key="k", text="the disk is full", at=1, level="error")))
     bench.happen(
         Ported(ports=(Port(name="web", port=43117, url="http://127.0.0.1:43117/?token=s"),))
@@ -163,18 +165,18 @@ def test_notices_and_ports_are_listed(bench: FakeBench) -> None:
     assert "43117" in markup.ports(seen.ports)
 
 
-def test_the_token_of_an_address_is_followed_and_not_shown(bench: FakeBench) -> None:
+def test_the_token_of_an_address_is_followed_and_not_shown(bench: ScriptedBench) -> None:
     bench.happen(Ported(ports=(Port(name="web", port=1, url="http://127.0.0.1:1/?token=secret"),)))
     assert 'href="http://127.0.0.1:1/?token=secret"' in markup.ports(look(bench).ports)
     assert ">http://127.0.0.1:1/</a>" in markup.ports(look(bench).ports)
 
 
-def test_an_address_that_is_not_http_is_no_link(bench: FakeBench) -> None:
+def test_an_address_that_is_not_http_is_no_link(bench: ScriptedBench) -> None:
     bench.happen(Ported(ports=(Port(name="x", port=1, url="javascript:alert(1)"),)))
     assert "<a" not in markup.ports(look(bench).ports)
 
 
-def test_when_the_host_has_gone_the_page_says_so_and_offers_nothing(bench: FakeBench) -> None:
+def test_when_the_host_has_gone_the_page_says_so_and_offers_nothing(bench: ScriptedBench) -> None:
     bench.run("repoagent")
     seen = look(bench, lost="the connection closed")
     assert seen.stale
@@ -183,7 +185,7 @@ def test_when_the_host_has_gone_the_page_says_so_and_offers_nothing(bench: FakeB
     assert not any(a.enabled for a in seen.rows[0].actions)
 
 
-def test_the_header_names_workspace_host_and_uptime(bench: FakeBench) -> None:
+def test_the_header_names_workspace_host_and_uptime(bench: ScriptedBench) -> None:
     header = look(bench, host={"pid": 4711}).header
     assert header.workspace == "forecast"
     assert dict(header.facts) == {
@@ -197,7 +199,7 @@ def test_the_header_names_workspace_host_and_uptime(bench: FakeBench) -> None:
 HOSTILE = '<img src=x onerror="alert(1)">\'"&</div>'
 
 
-def test_no_text_from_outside_reaches_the_page_as_markup(bench: FakeBench) -> None:
+def test_no_text_from_outside_reaches_the_page_as_markup(bench: ScriptedBench) -> None:
     bench.define("evil", description=HOSTILE, capabilities=[HOSTILE])
     bench.move("evil", "failed", HOSTILE, last_exit=HOSTILE)
     bench.happen(Noticed(notice=Notice(key="k", text=HOSTILE, at=1)))

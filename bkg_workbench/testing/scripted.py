@@ -1,4 +1,7 @@
-"""A small real bench for the panels' tests: a state moved by events, and what was asked of it."""
+"""A bench that a test scripts: a state moved by events, and what was asked of it.
+
+Owns no behaviour of a Host. It has what panels use of a `Workbench` (`widgets.bench.Bench`).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from bkg_workbench.protocol.state import (
 NOW = 1_790_000_000_000
 
 
-class FakeBench:
+class ScriptedBench:
     """Holds a `WorkbenchState`, folds events into it, and records intents."""
 
     def __init__(self, now_ms: int = NOW) -> None:
