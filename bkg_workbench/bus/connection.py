@@ -65,6 +65,8 @@ class Connection:
 
         Raises `ProtocolError` for one that is too large: the peer would close the connection.
         """
+        if self._writer is not None and self._writer.done():
+            return
         frame = encode(envelope)
         if len(frame) > REGISTERED_LIMIT:
             raise ProtocolError(

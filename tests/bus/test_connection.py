@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bkg_workbench.bus.channel import ChannelClosed, MemoryChannel, memory_pair
+from bkg_workbench.bus.channel import REGISTERED_LIMIT, ChannelClosed, MemoryChannel, memory_pair
 from bkg_workbench.bus.clock import ManualClock
 from bkg_workbench.bus.connection import (
     FLOOD_BURST,
@@ -16,6 +16,7 @@ from bkg_workbench.bus.connection import (
     WRITE_SECONDS,
     Connection,
 )
+from bkg_workbench.errors import ProtocolError
 from bkg_workbench.protocol.envelopes import Cancel, Log, Request, Response, decode, raw
 from tests.bus.hubs import bus, register
 from tests.helpers import aeventually
@@ -65,6 +66,38 @@ async def test_closing_without_flush_drops_what_is_queued() -> None:
     await one.close(flush=False)
     with pytest.raises(ChannelClosed):
         await peer.receive()
+
+
+async def test_what_is_posted_after_the_end_is_dropped_and_not_kept() -> None:
+    one, peer = connection(ManualClock())
+    one.start()
+    await peer.close()
+    one.post(Cancel(request_id="1"))
+    await turns()
+    for _ in range(1_000):
+        one.post(Cancel(request_id="1"))
+    assert one.backlog == 0
+    await one.close()
+    one.post(Cancel(request_id="1"))
+    assert one.backlog == 0
+
+
+async def test_what_is_posted_before_the_start_waits_for_it() -> None:
+    one, peer = connection(ManualClock())
+    one.post(Cancel(request_id="1"))
+    one.start()
+    assert decode(await peer.receive()) == Cancel(request_id="1")
+    await one.close()
+
+
+async def test_a_message_that_no_peer_would_take_is_refused_and_the_rest_goes_on() -> None:
+    one, peer = connection(ManualClock())
+    one.start()
+    with pytest.raises(ProtocolError):
+        one.post(Response(request_id="1", success=True, data=raw("x" * REGISTERED_LIMIT)))
+    one.post(Cancel(request_id="1"))
+    assert decode(await peer.receive()) == Cancel(request_id="1")
+    await one.close()
 
 
 async def test_a_connection_that_was_never_started_can_be_closed() -> None:
