@@ -7,6 +7,7 @@ owner's engine itself (`host.engine`); a `Workbench` cannot tell which one it ho
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
@@ -34,6 +35,8 @@ from bkg_workbench.protocol.session import Answered, Progressed, Session, Stream
 
 WELCOME_SECONDS = 5.0
 SWEEP_SECONDS = 0.1
+
+log = logging.getLogger(__name__)
 
 OnProgress = Callable[[Progress], None]
 OnEvent = Callable[[str, int, Any], None]
@@ -175,7 +178,7 @@ class ChannelOutbound:
         subscription = str(reply["subscription"])
         self._events[subscription] = on_event
         for event in self._early.pop(subscription, []):
-            on_event(event.topic, event.seq, value(event.data))
+            self._tell(on_event, event)
         return subscription, reply
 
     async def unsubscribe(self, subscription: str) -> None:
@@ -213,7 +216,7 @@ class ChannelOutbound:
         if isinstance(envelope, Event):
             on_event = self._events.get(envelope.subscription)
             if on_event is not None:
-                on_event(envelope.topic, envelope.seq, value(envelope.data))
+                self._tell(on_event, envelope)
             else:
                 self._early.setdefault(envelope.subscription, []).append(envelope)
             return
@@ -240,7 +243,19 @@ class ChannelOutbound:
                             asked.tag.future.set_exception(error)
             case Progressed(asked=asked, progress=progress):
                 if asked.tag.on_progress is not None:
-                    asked.tag.on_progress(progress)
+                    try:
+                        asked.tag.on_progress(progress)
+                    except Exception:
+                        log.exception("a callback for progress of %s failed", asked.capability)
+
+    @staticmethod
+    def _tell(on_event: OnEvent, event: Event) -> None:
+        data = value(event.data)
+        try:
+            on_event(event.topic, event.seq, data)
+        except Exception:
+            # It is the asker's own; everything else that goes over this channel goes on.
+            log.exception("a callback for %s failed", event.topic)
 
     async def _sweep(self) -> None:
         while True:

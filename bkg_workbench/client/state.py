@@ -34,26 +34,27 @@ class Follower:
 
     async def start(self) -> None:
         """Take the snapshot and begin to fold."""
-        early: list[Any] = []
-        seen = -1
+        early: list[tuple[str, int, Any]] = []
+        due = 0
+        is_current = True
 
         def on_event(topic: str, seq: int, data: Any) -> None:
-            nonlocal seen
+            nonlocal due, is_current
             if self._subscription is None:
-                early.append((topic, data))
-            elif topic == "reset":
+                early.append((topic, seq, data))
+            elif is_current and (topic == "reset" or seq != due):
+                is_current = False
                 self._again = asyncio.ensure_future(self._restart())
-            else:
+            elif is_current:
+                due += 1
                 self._fold(data)
-            seen = seq
 
         self._subscription = None
         subscription, reply = await self._outbound.subscribe(["state"], on_event)
         self.state = msgspec.convert(reply["state"], WorkbenchState)
-        self._subscription = subscription
-        for topic, data in early:
-            if topic != "reset":
-                self._fold(data)
+        self._subscription, due = subscription, int(reply["seq"])
+        for event in early:
+            on_event(*event)
         self.notify()
 
     async def _restart(self) -> None:
