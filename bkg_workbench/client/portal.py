@@ -11,12 +11,14 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from typing import Any, TypeVar
 
 from bkg_workbench.errors import WorkbenchError
 
 T = TypeVar("T")
+
+CLOSED = "This workbench is closed; make a new one with workbench()."
 
 
 class Portal:
@@ -24,8 +26,11 @@ class Portal:
 
     def __init__(self, name: str = "bkg-portal") -> None:
         self._loop = _new_loop()
+        self._lock = threading.Lock()
+        self._waiting: set[concurrent.futures.Future[Any]] = set()
         self._ready = threading.Event()
         self.pid = os.getpid()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -43,12 +48,17 @@ class Portal:
                 self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+            with self._lock:
+                self._loop.close()
+                left = list(self._waiting)
+            # What came in while the loop was ending never ran: nobody may wait for it for ever.
+            for future in left:
+                future.cancel()
 
     @property
     def is_open(self) -> bool:
         """Whether the loop runs, in this process (a forked child has no thread)."""
-        return self._thread.is_alive() and os.getpid() == self.pid
+        return self._thread.is_alive() and os.getpid() == self.pid and not self._is_closing
 
     @property
     def is_current(self) -> bool:
@@ -57,15 +67,20 @@ class Portal:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run a coroutine on the loop; returns at once."""
-        if not self.is_open:
-            coroutine.close()
-            raise WorkbenchError("This workbench is closed; make a new one with workbench().")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._lock:
+            if not self.is_open or self._loop.is_closed():
+                coroutine.close()
+                raise WorkbenchError(CLOSED)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return future
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for its result.
 
-        Raises what the coroutine raises. An interrupt of the waiting thread cancels it.
+        Raises what the coroutine raises, and `WorkbenchError` where the portal is closed meanwhile.
+        An interrupt of the waiting thread cancels it.
         """
         if self.is_current:
             coroutine.close()
@@ -76,6 +91,8 @@ class Portal:
         future = self.start(coroutine)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise WorkbenchError(CLOSED) from None
         except BaseException:
             future.cancel()
             raise
@@ -86,34 +103,36 @@ class Portal:
             return await coroutine
         return await asyncio.wrap_future(self.start(coroutine))
 
-    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def iterate(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         """A plain iterator over an asynchronous one that lives on the loop."""
+        turn = asyncio.Lock()
         try:
             while True:
-                try:
-                    item = self.run(_next(items))
-                except StopAsyncIteration:
-                    return
+                item = self.run(_next(items, turn))
                 if isinstance(item, _End):
                     return
                 yield item
         finally:
-            self.run(_aclose(items))
+            if self.is_open:  # else the end of the loop has ended it
+                self.run(_aclose(items, turn))
 
-    async def iterate_from(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def iterate_from(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         """The same for a caller in a loop of its own."""
+        turn = asyncio.Lock()
         try:
             while True:
-                item = await self.wrap(_next(items))
+                item = await self.wrap(_next(items, turn))
                 if isinstance(item, _End):
                     return
                 yield item
         finally:
-            await self.wrap(_aclose(items))
+            if self.is_open:
+                await self.wrap(_aclose(items, turn))
 
     def close(self, timeout: float = 10.0) -> None:
         """End the loop and its thread; a second call does nothing. `timeout` in seconds."""
-        if self._thread.is_alive() and os.getpid() == self.pid:
+        if self.is_open:
+            self._is_closing = True
             self._loop.call_soon_threadsafe(self._loop.stop)
             if not self.is_current:
                 self._thread.join(timeout)
@@ -123,17 +142,20 @@ class _End:
     """The end of an iteration (StopAsyncIteration cannot cross a future)."""
 
 
-async def _next(items: AsyncIterator[T]) -> T | _End:
-    try:
-        return await anext(items)
-    except StopAsyncIteration:
-        return _End()
+async def _next(items: AsyncIterator[T], turn: asyncio.Lock) -> T | _End:
+    async with turn:
+        try:
+            return await anext(items)
+        except StopAsyncIteration:
+            return _End()
 
 
-async def _aclose(items: AsyncIterator[Any]) -> None:
+async def _aclose(items: AsyncIterator[Any], turn: asyncio.Lock) -> None:
     aclose = getattr(items, "aclose", None)
     if aclose is not None:
-        await aclose()
+        # A step that was interrupted may still be on its way to its end.
+        async with turn:
+            await aclose()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
