@@ -15,7 +15,7 @@ from bkg_workbench.bus.websocket import ConnectFailed, connect
 from bkg_workbench.client.outbound import ChannelOutbound
 from bkg_workbench.client.portal import Portal
 from bkg_workbench.client.workbench import Workbench
-from bkg_workbench.errors import HostNotFound, Unauthenticated, WorkspaceError
+from bkg_workbench.errors import HostGone, HostNotFound, Unauthenticated, WorkspaceError
 
 MARK = Path("plugins") / "plugins.json"
 CONNECTION_FILE = Path(".bkg") / "host.json"
@@ -51,7 +51,13 @@ def find_workspace(path: str | os.PathLike[str] | None = None) -> Path:
             f"{root} is no workspace: it has no {MARK}. Make one with `bkg init {root}`.",
             path=str(root),
         )
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise WorkspaceError(
+            "The current folder does not exist any more; change to a workspace, or name one in "
+            "BKG_WORKSPACE.",
+        ) from None
     for folder in (here, *here.parents):
         if (folder / MARK).is_file():
             return folder
@@ -74,7 +80,7 @@ def read_connection_file(root: Path) -> ConnectionFile:
             f"{file} belongs to another user; only the user who runs the Host can attach.",
             path=str(root),
         ) from None
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HostNotFound(
             f"{file} cannot be read ({error}); start the Host again with `bkg host`.",
             path=str(root),
@@ -95,14 +101,17 @@ def attach(path: str | os.PathLike[str] | None = None) -> Workbench:
 
 
 async def _join(root: Path, connection: ConnectionFile) -> ChannelOutbound:
+    # Either nobody listens there any more, or somebody else does by now.
     try:
         channel = await connect(f"{connection.bus}/attach", token=connection.token)
-    except (ConnectFailed, Unauthenticated):
-        # Either nobody listens there any more, or somebody else does by now.
+    except (ConnectFailed, Unauthenticated, ValueError):  # the last: a port that is none
         raise HostNotFound(path=str(root)) from None
     outbound = ChannelOutbound(channel, str(root))
     try:
         await outbound.start()
+    except HostGone:
+        await outbound.aclose()
+        raise HostNotFound(path=str(root)) from None
     except BaseException:
         await outbound.aclose()
         raise

@@ -33,4 +33,6 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
             "install bkg-workbench in full.",
             library=error.name,
         ) from None
+    except AttributeError:
+        raise WorkbenchError(f"The {name} hook {target} does not exist.") from None
     return found(*args, **kwargs)
