@@ -96,10 +96,9 @@ def _told(trial: Trial, name: str, response: Any) -> str:
 @check(CHECKS, "answer.output", "what it answers matches the schema that it gave")
 async def answer_output(trial: Trial) -> str | None:
     matched = 0
-    for life in [*trial.ended, trial.stage.life]:
-        for wire in life.wires if life else ():
-            for question in wire.questions.values():
-                matched += _judge_output(trial, question)
+    for wire in _wires(trial):
+        for question in wire.questions.values():
+            matched += _judge_output(trial, question)
     if not matched:
         raise Skipped("no successful answer has a schema; samples may give one")
     return f"{matched} answers"
@@ -209,7 +208,8 @@ def _verdict(trial: Trial, kind: Kind, expected: str) -> None:
 
 
 def _wires(trial: Trial) -> list[Wire]:
-    return [wire for life in trial.ended for wire in life.wires]
+    lives = [*trial.ended, trial.stage.life] if trial.stage.life else trial.ended
+    return [wire for life in lives for wire in life.wires]
 
 
 def _seen(trial: Trial, kind: str) -> str:
@@ -221,6 +221,8 @@ def _seen(trial: Trial, kind: str) -> str:
 
 @check(VERDICTS, "answer.once", "each request has exactly one response, with its own requestId")
 async def answer_once(trial: Trial) -> str | None:
+    if trial.stage.life is not None:
+        await quiet(QUIET_SECONDS)
     _verdict(trial, "answer", "one response for each requestId that was asked, and no other")
     count = math.fsum(len(wire.questions) for wire in _wires(trial))
     return f"{count:.0f} requests"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bkg_workbench.bus.channel import ChannelClosed
+from bkg_workbench.errors import InvalidParams
 from bkg_workbench.testing.conformance import additions, answers, ending, handshake
 from bkg_workbench.testing.conformance.report import Report, Result, Verdict
 from bkg_workbench.testing.conformance.stage import Options, Stage, place
@@ -31,22 +32,24 @@ CHECKS: tuple[Check, ...] = (
 OnResult = Callable[[Result], None]
 
 
-def conformance(
+def check_conformance(
     command: str | Path | Sequence[str],
     *,
     name: str | None = None,
     timeout: float = 10.0,
     samples: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
     on_result: OnResult | None = None,
 ) -> Report:
     """Check a plug-in against docs/protocol.md.
 
     Parameters: `command` starts it (a path, or words); `name` is by default that of its start
     script's folder; `timeout` in seconds for each answer; `samples` are payloads by capability;
-    `settings` lie over its config.json; `on_result` hears of each result at once. Not to be called
-    inside a running event loop; there, use `check_plugin`. Raises `InvalidParams` for a command
-    that is none.
+    `settings` lie over its config.json; `only` are the ids, or their first words (`answer`), of
+    the checks to run beside those of the start; `on_result` hears of each result at once. Not to
+    be called inside a running event loop; there, use `check_plugin`. Raises `InvalidParams` for a
+    command or an id that is none.
     """
     words = (str(command),) if isinstance(command, (str, Path)) else tuple(command)
     program, folder = place(words)
@@ -57,21 +60,36 @@ def conformance(
         samples=dict(samples or {}),
         settings=dict(settings or {}),
     )
-    return asyncio.run(check_plugin(options, on_result))
+    return asyncio.run(check_plugin(options, chosen(only), on_result))
 
 
-async def check_plugin(options: Options, on_result: OnResult | None = None) -> Report:
+def chosen(only: Collection[str] | None) -> Sequence[Check]:
+    """The checks of these ids, or areas of ids, with those of the start; all for None.
+
+    Raises `InvalidParams` for one that there is not.
+    """
+    if only is None:
+        return CHECKS
+    known = {check.id for check in CHECKS} | {check.area for check in CHECKS}
+    for one in only:
+        if one not in known:
+            raise InvalidParams(f"{one} is no check; there are: {', '.join(c.id for c in CHECKS)}.")
+    wanted = {"start", *only}
+    return [check for check in CHECKS if check.id in wanted or check.area in wanted]
+
+
+async def check_plugin(
+    options: Options, checks: Sequence[Check] = CHECKS, on_result: OnResult | None = None
+) -> Report:
     """The same, in an event loop."""
     results: list[Result] = []
     async with Stage(options) as stage:
         trial = Trial(stage)
-        for check in CHECKS:
+        for check in checks:
             result = await _one(check, trial)
             results.append(result)
             if on_result is not None:
                 on_result(result)
-        if stage.life is not None:
-            await trial.finish(stage.life)
     return Report(options.name, options.command, tuple(results), tuple(stage.log))
 
 

@@ -44,6 +44,11 @@ class Check:
     requirement: Requirement
     function: CheckFunction
 
+    @property
+    def area(self) -> str:
+        """The first word of the id."""
+        return self.id.partition(".")[0]
+
 
 def check(
     table: list[Check], id: str, title: str, requirement: Requirement = "MUST"
