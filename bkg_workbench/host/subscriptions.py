@@ -8,6 +8,7 @@ until they subscribe again.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import msgspec
 
 from bkg_workbench.bus.connection import BACKLOG_BYTES, Connection
-from bkg_workbench.errors import InvalidParams
+from bkg_workbench.errors import InvalidParams, ProtocolError
 from bkg_workbench.protocol.envelopes import Event, raw
+
+_log = logging.getLogger(__name__)
 
 OnEvent = Callable[[str, int, Any], None]
 
@@ -67,7 +70,10 @@ class Subscriptions:
         return any(not s.topics.isdisjoint(topics) for s in self._all.values())
 
     def publish(self, topic: str, data: Any, *, also: str | None = None) -> None:
-        """Tell the followers of `topic` (or of `also`, a wider topic)."""
+        """Tell the followers of `topic` (or of `also`, a wider topic).
+
+        A follower's own failure is logged: whoever publishes has nothing to do with it.
+        """
         encoded: msgspec.Raw | None = None
         plain: Any = None
         for subscription in list(self._all.values()):
@@ -77,9 +83,12 @@ class Subscriptions:
             if connection is None:
                 if plain is None:
                     plain = msgspec.to_builtins(data)
+                seq, subscription.seq = subscription.seq, subscription.seq + 1
                 if subscription.on_event is not None:
-                    subscription.on_event(topic, subscription.seq, plain)
-                    subscription.seq += 1
+                    try:
+                        subscription.on_event(topic, seq, plain)
+                    except Exception:
+                        _log.exception("a callback for %s failed", topic)
                 continue
             if subscription.broken:
                 continue
@@ -87,8 +96,14 @@ class Subscriptions:
                 subscription.broken = True
                 self._post(subscription, "reset", raw({"reason": "1 MiB was not read"}))
                 continue
-            encoded = encoded if encoded is not None else raw(data)
-            self._post(subscription, topic, encoded)
+            try:
+                encoded = encoded if encoded is not None else raw(data)
+                self._post(subscription, topic, encoded)
+            except ProtocolError as error:
+                # Too large or too deep for a frame; what comes after it would have a gap before it.
+                _log.error("an event of %s could not be sent: %s", topic, error)
+                subscription.broken = True
+                self._post(subscription, "reset", raw({"reason": "an event could not be sent"}))
 
     @staticmethod
     def _post(subscription: _Subscription, topic: str, data: msgspec.Raw) -> None:

@@ -57,7 +57,12 @@ class Web:
         self._process = await Process.spawn(spec, self._lines)
         base = f"http://127.0.0.1:{port}"
         self._url = f"{base}/?token={token}"
-        await self._answers(base)
+        try:
+            await self._answers(base)
+        except BaseException:
+            # The next call must try again, not give the address of a server that never was.
+            await self.stop()
+            raise
         self._engine.add_port(Port(name="web", port=port, url=self._url, owner="Voilà"))
         return self._url
 

@@ -87,6 +87,11 @@ class Machine:
         return self.state in ("running", "degraded")
 
     @property
+    def is_served(self) -> bool:
+        """Whether requests may be in flight: they come from the moment that it registers."""
+        return self.is_up or self.registered
+
+    @property
     def may_spawn(self) -> bool:
         """Whether nothing of an earlier spawn is left."""
         return self.state in ("stopped", "backoff", "failed")
@@ -180,7 +185,7 @@ def _stop_asked(m: Machine, event: StopAsked, policy: Policy) -> Step:
     m = replace(m, wanted="down")
     if m.state == "stopping":
         return replace(m, ending="asked", reason=why), []
-    return _end(m, "asked", why, policy, drain=m.is_up)
+    return _end(m, "asked", why, policy, drain=m.is_served)
 
 
 def _restart_asked(m: Machine, event: RestartAsked, policy: Policy) -> Step:
@@ -191,7 +196,7 @@ def _restart_asked(m: Machine, event: RestartAsked, policy: Policy) -> Step:
         if m.ending == "again" and m.wanted == "up":
             return m, []
         return replace(_forgiven(m), wanted="up", ending="again", reason=why), []
-    return _end(_forgiven(m), "again", why, policy, drain=m.is_up)
+    return _end(_forgiven(m), "again", why, policy, drain=m.is_served)
 
 
 def _spawned(m: Machine, event: Spawned, policy: Policy) -> Step:
@@ -199,7 +204,7 @@ def _spawned(m: Machine, event: Spawned, policy: Policy) -> Step:
         raise _invalid(m, event)
     m = replace(m, spawned=True, pid=event.pid, spawned_at=event.at)
     if m.state == "stopping":
-        return _terminate(m, policy)
+        return (m, []) if m.draining else _terminate(m, policy)
     after, instructions = _judge(m, event, policy, since=m)
     if after.state == "running":
         return after, instructions

@@ -273,6 +273,10 @@ class Actor:
         except OSError as error:
             self._spawn_failed(generation, f"it could not be spawned: {error}", retry=True)
             return
+        except ValueError as error:
+            # A NUL or the like in its arguments or variables: another try would end the same way.
+            self._spawn_failed(generation, f"it cannot be spawned: {error}", retry=False)
+            return
         self.process = process
         now = outside.time.now()
         self.take(events.Spawned(at=now, generation=generation, pid=process.pid))

@@ -674,3 +674,23 @@ def test_every_delay_lies_within_its_bounds(jitters: list[float]):
         assert 0.8 * expected <= seconds <= 1.2 * expected
         story.take(TimerFired, seconds, timer="backoff")
         story.take(Spawned, pid=1)
+
+
+@pytest.mark.parametrize("wish", [StopAsked, RestartAsked])
+def test_one_that_registered_but_is_not_ready_is_drained_too(wish: type[Event]) -> None:
+    story = Story()
+    story.take(StartAsked)
+    story.take(Spawned, pid=1)
+    story.take(Registered)
+    assert story.machine.state == "starting"
+    assert any(isinstance(i, Drain) for i in story.take(wish))
+    assert any(isinstance(i, Terminate) for i in story.take(Drained))
+
+
+def test_a_drain_that_began_before_the_spawn_was_told_is_kept() -> None:
+    story = Story()
+    story.take(StartAsked)
+    story.take(Registered)
+    assert any(isinstance(i, Drain) for i in story.take(StopAsked))
+    assert story.take(Spawned, pid=1) == []
+    assert any(isinstance(i, Terminate) for i in story.take(Drained))

@@ -51,6 +51,7 @@ class Shop:
             "PATH": os.environ["PATH"],
             "BKG_INSTANCE": self.tree.instance,
             "BKG_PLUGIN_NAME": definition.name,
+            **definition.env,
         }
         path = str(directory / definition.entrypoint)
         return LaunchSpec(
@@ -224,3 +225,10 @@ async def test_descriptors_and_zombies_do_not_add_up(shop: Shop):
     assert len(set(counts)) == 1
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222
+
+
+async def test_variables_that_no_process_can_have_are_told_at_once(shop: Shop) -> None:
+    name = shop.define("exec sleep 30", env={"A=B": "x"})
+    shop.supervisor.start(name)
+    with pytest.raises(StartFailed, match="illegal environment variable name"):
+        await shop.supervisor.wait(name, timeout=5.0)
