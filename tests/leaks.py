@@ -97,7 +97,7 @@ def nothing_left_of_the_run(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """At the end of all tests: no process in their folders, no zombie, no more descriptors."""
-    before = len(_descriptors())
+    before = _descriptors()
     yield
     base = tmp_path_factory.getbasetemp()
     try:
@@ -105,19 +105,37 @@ def nothing_left_of_the_run(
     except AssertionError:
         pass  # told below, with what it is
     left, zombies = processes_of(base), _zombies()
+    kill(left)
     gc.collect()
-    more = max(0, len(_descriptors()) - before)
+    more = {(fd, what) for fd, what in _descriptors() - before if fd > 2}  # 1 and 2 are pytest's
     request.config.stash[OVERALL] = [
         ("processes left over", len(left)),
         ("zombies left over", len(zombies)),
-        ("descriptors left open", more),
+        ("descriptors left open", len(more)),
     ]
-    kill(left)
-    if left or zombies or more > SPARE_DESCRIPTORS:
-        pytest.fail(
-            f"left of the whole run: processes {left}, zombies {zombies}, {more} descriptors",
-            pytrace=False,
-        )
+    request.config.stash[LEFT] = [
+        *(f"process {pid}: {command}" for pid, command in left.items()),
+        *(f"zombie {pid}" for pid in zombies),
+        *(f"descriptor {fd}: {what}" for fd, what in more if len(more) > SPARE_DESCRIPTORS),
+    ]
+
+
+LEFT = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The run failed where it left something behind, whatever its tests said."""
+    if session.config.stash.get(LEFT, []):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what the run has left behind."""
+    for line in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"left behind by the whole run: {line}", red=True)
 
 
 @pytest_asyncio.fixture

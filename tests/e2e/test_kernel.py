@@ -110,6 +110,7 @@ def test_a_restart_of_the_kernel_leaves_nothing_and_a_new_host_starts(
     assert "running" in owner.run("print(bench.start('demo').state)")
 
 
+@pytest.mark.row("K4", "S17")
 def test_a_kernel_that_is_killed_leaves_nothing(owner: Kernel, workspace: Path) -> None:
     assert plugins_of(workspace)
     pid = owner.manager.provisioner.pid
