@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,11 +131,27 @@ def _kind(
 
 def _hints(capability: str, function: Callable[..., Any], names: dict[str, Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function, localns=names, include_extras=True)
+        hints = typing.get_type_hints(function, localns=names, include_extras=True)
+        return {name: _open(hint) for name, hint in hints.items()}
     except NameError as error:
         raise TypeError(
             f"{capability}: the type {error.name} is not known here; define it above."
         ) from None
+
+
+def _open(hint: Any) -> Any:
+    """`hint` with `object` read as `Any`: they say the same, and msgspec knows the latter alone."""
+    if hint is object:
+        return Any
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    opened = tuple(_open(argument) for argument in arguments)
+    if origin in (None, typing.Literal, collections.abc.Callable) or opened == arguments:
+        return hint
+    if origin is typing.Annotated:
+        return typing.Annotated[(opened[0], *hint.__metadata__)]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[opened]  # noqa: UP007 - built at run time
+    return origin[opened]
 
 
 def _arguments(
