@@ -21,6 +21,8 @@ WRITE_SECONDS = 5.0
 """How long one frame may wait for a peer that does not read before the peer is dropped."""
 BACKLOG_BYTES = 1024 * 1024
 """How much a peer may leave unread before streams and subscriptions to it are cut."""
+FULL_BYTES = 4 * REGISTERED_LIMIT
+"""How much may wait for a peer before nothing new is asked of it."""
 STRIKES, STRIKE_SECONDS = 5, 60.0
 FLOOD_RATE, FLOOD_BURST = 20_000.0, 100_000.0
 
@@ -46,6 +48,9 @@ class Connection:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.closing: list[Callable[[], None]] = []
         self.flood_dropped = 0
+        """Log and telemetry messages dropped so far."""
+        self.lines_dropped = 0
+        """Log lines among them that nobody has been told of yet."""
         self.backlog = 0
         self.fenced = False
         self._clock = clock
@@ -75,6 +80,11 @@ class Connection:
         self._frames.append(frame)
         self.backlog += len(frame)
         self._wake.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too much waits already: the peer reads more slowly than others ask."""
+        return self.backlog > FULL_BYTES
 
     @property
     def is_stuck(self) -> bool:

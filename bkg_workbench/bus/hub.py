@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from bkg_workbench.bus.channel import REGISTERED_LIMIT, Channel, ChannelClosed, Peer
 from bkg_workbench.bus.clock import Clock
+from bkg_workbench.bus.complaints import Complaints
 from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.desk import Desk
 from bkg_workbench.bus.identity import Tokens
@@ -81,6 +82,9 @@ class Listener(Protocol):
     def sampled(self, connection: Connection, telemetry: Telemetry) -> None:
         """A telemetry sample."""
 
+    def flooded(self, connection: Connection, lines: int) -> None:
+        """So many further log lines of the plug-in were dropped, being too many."""
+
     def finished(self, record: Finished) -> None:
         """A request has its answer."""
 
@@ -101,6 +105,8 @@ class Hub:
         self.clients: set[Connection] = set()
         self._clock, self._listener, self._instance = clock, listener, instance
         self.unregistered = 0
+        self._strangers = 0
+        self._complaints = Complaints(clock, listener.refused)
         self._counter = 0
         self.mismatches = 0
         self._refusals: deque[float] = deque(maxlen=10)
@@ -132,7 +138,10 @@ class Hub:
             known = peer.token is not None and self.tokens.client_of(peer.token) is not None
         else:
             known = peer.token is None or self.tokens.plugin_of(peer.token) is not None
-            if self.unregistered >= MAX_UNREGISTERED:
+            # Each kind has its own room: strangers that say nothing keep no plug-in out.
+            strangers = self._strangers
+            waiting = strangers if peer.token is None else self.unregistered - strangers
+            if waiting >= MAX_UNREGISTERED:
                 return http.HTTPStatus.SERVICE_UNAVAILABLE
         if known:
             return None
@@ -151,7 +160,9 @@ class Hub:
 
     # -- plug-ins -------------------------------------------------------------------------------
     async def _serve_plugin(self, channel: Channel) -> None:
+        is_stranger = channel.peer.token is None
         self.unregistered += 1
+        self._strangers += is_stranger
         try:
             connection, register = await self._introduce(channel)
         except _Refused as refused:
@@ -159,6 +170,7 @@ class Hub:
             return
         finally:
             self.unregistered -= 1
+            self._strangers -= is_stranger
         why = "connection lost"
         try:
             self._connect(connection, register)
@@ -168,6 +180,7 @@ class Hub:
         finally:
             self._leave(connection)
             self.router.disconnected(connection)
+            self._tell_flood(connection)
             if not connection.fenced:
                 self._listener.disconnected(connection, why)
             await connection.close(flush=False)
@@ -271,7 +284,7 @@ class Hub:
 
     def _refused(self, code: str, text: str) -> None:
         self._refusals.append(self._clock.monotonic())
-        self._listener.refused(code, text)
+        self._complaints.add(code, text)
 
     # -- attached clients -----------------------------------------------------------------------
     async def _serve_client(self, channel: Channel) -> None:
@@ -318,14 +331,15 @@ class Hub:
                     envelope = decode(frame)
                 self._handle(connection, envelope)
             except UnknownType as error:
-                self._listener.refused("unknown_type", f"{connection.name}: {error}")
+                text = f"{connection.name}: {error}"
+                self._complaints.add("unknown_type", text, connection.name)
             except ProtocolError as error:
                 if self._strike(connection, error):
                     await connection.close(BAD_ENVELOPE, "too many bad messages")
                     return
 
     def _strike(self, connection: Connection, error: ProtocolError) -> bool:
-        self._listener.refused(error.code, f"{connection.name}: {error}")
+        self._complaints.add(error.code, f"{connection.name}: {error}", connection.name)
         if connection.protocol >= 1:
             wire = error.to_wire()
             connection.post(
@@ -351,6 +365,8 @@ class Hub:
                         self._listener.logged(connection, envelope)
                     else:
                         self._listener.sampled(connection, envelope)
+                elif isinstance(envelope, Log):
+                    connection.lines_dropped += 1
             case _:
                 raise ProtocolError(reason=f"{envelope.kind} is not expected here")
 
@@ -358,11 +374,18 @@ class Hub:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             self.router.sweep()
+            self._complaints.sweep()
             plugins = [e.connection for e in self.router.entries.values() if e.connection]
             for connection in [*plugins, *self.clients]:
+                self._tell_flood(connection)
                 if connection.is_stuck:
                     self._refused("slow_reader", f"{connection.name} does not read; dropped")
                     self._close(connection, 1008, "does not read")
+
+    def _tell_flood(self, connection: Connection) -> None:
+        if lines := connection.lines_dropped:
+            connection.lines_dropped = 0
+            self._listener.flooded(connection, lines)
 
 
 class _Refused(Exception):

@@ -339,6 +339,11 @@ class Router:
     async def _ask(
         self, entry: Entry, connection: Connection, schema: dict[str, Any], call: Call
     ) -> msgspec.Raw:
+        if connection.is_full:
+            raise Overloaded(
+                f"{entry.name} does not read what it is asked; try again in a moment.",
+                who=entry.name,
+            )
         streams = call.stream and connection.protocol >= 1 and bool(schema.get("stream"))
         token = secrets.token_urlsafe(16)
         call.future = asyncio.get_running_loop().create_future()

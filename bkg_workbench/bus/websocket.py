@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import http
+import ipaddress
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -35,6 +37,9 @@ PING_SECONDS = 10.0
 OPEN_SECONDS = 5.0
 MAX_CONNECTIONS = 1_000
 ACCEPTS_PER_SECOND, ACCEPT_BURST = 20.0, 100.0
+"""Of connections that bring no token; one with a valid token is not kept waiting by strangers."""
+WRONG_TOKENS, WRONG_TOKEN_SECONDS, WRONG_TOKEN_DELAY = 10, 60.0, 1.0
+"""After so many wrong tokens within so many seconds each further one is answered late."""
 
 Admit = Callable[[Peer], http.HTTPStatus | None]
 """Judges a handshake by its path and token: None to let it in, else the status to refuse with."""
@@ -129,8 +134,14 @@ async def serve(
     """Listen on loopback and call `on_channel` for each connection that is let in.
 
     `extra_hosts` are further values of the `Host` header (port forwarding). Raises `OSError`
-    where the port is taken.
+    where the port is taken and `WorkspaceError` for an address that others could reach.
     """
+    if not _is_loopback(host):
+        raise WorkspaceError(
+            f"The bus listens on this machine only, not on {host!r}; forward a port to reach it "
+            "from elsewhere.",
+            host=host,
+        )
     gate = _Gate(admit, extra_hosts)
 
     async def handler(connection: ServerConnection) -> None:
@@ -169,11 +180,16 @@ class _Gate:
         self._admit = admit
         self._extra_hosts = extra_hosts
         self._tokens, self._refilled = ACCEPT_BURST, 0.0
+        self._wrong: deque[float] = deque(maxlen=WRONG_TOKENS)
 
-    def judge(self, connection: ServerConnection, request: HttpRequest) -> HttpResponse | None:
+    async def judge(
+        self, connection: ServerConnection, request: HttpRequest
+    ) -> HttpResponse | None:
         status = self._status(connection, request)
         if status is None:
             return None
+        if status == http.HTTPStatus.UNAUTHORIZED and self._many_wrong():
+            await asyncio.sleep(WRONG_TOKEN_DELAY)
         return connection.respond(status, f"{status.phrase}\n")
 
     def _status(self, connection: ServerConnection, request: HttpRequest) -> http.HTTPStatus | None:
@@ -186,9 +202,17 @@ class _Gate:
         known = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
         if len(hosts) != 1 or hosts[0] not in known | set(self._extra_hosts):
             return http.HTTPStatus.FORBIDDEN
-        if self.connections >= MAX_CONNECTIONS or not self._accept():
+        if self.connections >= MAX_CONNECTIONS:
             return http.HTTPStatus.SERVICE_UNAVAILABLE
-        return self._admit(_peer(request, connection))
+        peer = _peer(request, connection)
+        if peer.token is None and not self._accept():
+            return http.HTTPStatus.SERVICE_UNAVAILABLE
+        return self._admit(peer)
+
+    def _many_wrong(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        self._wrong.append(now)
+        return len(self._wrong) == WRONG_TOKENS and now - self._wrong[0] < WRONG_TOKEN_SECONDS
 
     def _accept(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -198,6 +222,13 @@ class _Gate:
             return False
         self._tokens -= 1
         return True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _peer(request: HttpRequest, connection: ServerConnection) -> Peer:

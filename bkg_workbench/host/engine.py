@@ -8,6 +8,7 @@ registered, was configured) becomes an event that everybody sees. The `host.*` c
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable
@@ -56,6 +57,8 @@ from bkg_workbench.supervisor.actor import OnLines, Running
 from bkg_workbench.supervisor.proc import sweep
 from bkg_workbench.supervisor.process import LaunchSpec, Process
 from bkg_workbench.supervisor.supervisor import Supervisor
+
+_log = logging.getLogger(__name__)
 
 RESCAN_SECONDS = 2.0
 SAMPLE_SECONDS = 5.0
@@ -114,6 +117,9 @@ class Engine:
         self._sampled: dict[str, float] = {}
         self._spawn_tokens: dict[str, str] = {}
         self._closed = False
+        self._ending: asyncio.Task[None] | None = None
+        self._loaded: Loaded | None = None
+        self._leaving: set[str] = set()
         self._loop = asyncio.get_running_loop()
 
     # -- start and stop -------------------------------------------------------------------------
@@ -185,20 +191,33 @@ class Engine:
         self.write_connection_file()
 
     async def aclose(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self.stopping.set()
-        self.workspace.remove_connection_file(self.instance)
-        await self.canaries.close()
-        await self.supervisor.aclose()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.hub.close()
-        if self._server is not None:
-            await self._server.close()
-        await asyncio.to_thread(self._close_stores)
+        """Bring everything down; every caller returns when that is done."""
+        if self._ending is None:
+            self._closed = True
+            self.stopping.set()
+            self._ending = asyncio.create_task(self._end(), name="host-end")
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        # Each step is gone through even where the one before it was interrupted.
+        try:
+            self.workspace.remove_connection_file(self.instance)
+            await self.canaries.close()
+            await self.supervisor.aclose()
+        finally:
+            try:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self.configurator.close()
+                await self.hub.close()
+            finally:
+                try:
+                    if self._server is not None:
+                        await self._server.close()
+                finally:
+                    await asyncio.to_thread(self._close_stores)
+        # Only now is nothing left that the next Host would have to sweep.
         self.workspace.remember_instances([])
 
     def _close_stores(self) -> None:
@@ -213,8 +232,13 @@ class Engine:
     def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("%s failed", task.get_name(), exc_info=error)
 
     # -- what everybody sees --------------------------------------------------------------------
     def emit(self, event: AnyStateEvent) -> None:
@@ -234,35 +258,49 @@ class Engine:
 
     def _apply(self, loaded: Loaded) -> None:
         """Make definitions that were loaded, or have changed, known to every part."""
+        self._loaded = loaded
         for definition in loaded.definitions:
             known = self.state.plugins.get(definition.name)
             version = loaded.versions.get(definition.name, 0)
             if known and known.definition == definition and known.config_version == version:
                 continue
-            name = definition.name
-            self.router.define(name, definition.capabilities, definition.calls)
-            self.supervisor.define(definition)
-            self.emit(Defined(plugin=name, definition=definition, config_version=version))
-            self._spawn(self.configurator.judge(name), f"host-judge-{name}")
+            self._define(definition, version)
         present = {d.name for d in loaded.definitions}
-        for name in set(self.state.plugins) - present:
+        for name in set(self.state.plugins) - present - self._leaving:
+            self._leaving.add(name)
             self._spawn(self._forget(name), f"host-forget-{name}")
         for text in loaded.notices:
             self.notice(f"config:{text[:60]}", text)
 
+    def _define(self, definition: Definition, version: int) -> None:
+        name = definition.name
+        self.router.define(name, definition.capabilities, definition.calls)
+        self.supervisor.define(definition)
+        self.emit(Defined(plugin=name, definition=definition, config_version=version))
+        self._spawn(self.configurator.judge(name), f"host-judge-{name}")
+
     async def _forget(self, name: str) -> None:
-        await self.supervisor.remove(name)
+        try:
+            await self.supervisor.remove(name)
+        finally:
+            self._leaving.discard(name)
         self.router.remove(name)
         self.emit(Removed(plugin=name))
+        # While it was being stopped its definition may have come back.
+        for definition in self._loaded.definitions if self._loaded else ():
+            if definition.name == name:
+                self._define(definition, self._loaded.versions.get(name, 0))
 
     async def _rescan(self) -> None:
         while True:
             await self.clock.sleep(RESCAN_SECONDS)
             try:
                 loaded = await self.configs.rescan()
-            except WorkbenchError as error:
-                self.notice("rescan", str(error), "error")
+            except (WorkbenchError, OSError) as error:
+                if not any(n.key == "rescan" and n.text == str(error) for n in self.state.notices):
+                    self.notice("rescan", str(error), "error")
                 continue
+            self.clear("rescan")
             if loaded is not None:
                 self._apply(loaded)
 
@@ -286,6 +324,7 @@ class Engine:
     def _moved(self, name: str, event: Moved) -> None:
         up = event.chapter.state in ("starting", "stopping", "running", "degraded")
         self.router.expect(name, event.wanted == "up" and up)
+        self.router.hold(name, event.chapter.state == "stopping")
         self.emit(event)
         chapter = event.chapter
         why = f": {chapter.why}" if chapter.why else ""
@@ -382,6 +421,10 @@ class Engine:
             connection.name, telemetry.cpu, telemetry.mem_bytes, dict(telemetry.numbers)
         )
 
+    def flooded(self, connection: Connection, lines: int) -> None:
+        """Log lines were dropped before they became any."""
+        self.logs.miss(connection.name, lines)
+
     def finished(self, record: Finished) -> None:
         """A request has its answer."""
         if not record.capability.startswith("host."):
@@ -411,7 +454,7 @@ class Engine:
     ) -> None:
         at = self.clock.now_ms()
         self.samples.add_sample(name, at, cpu, mem_bytes, numbers)
-        data = {"plugin": name, "at": at, "cpu": cpu, "mem_bytes": mem_bytes, **numbers}
+        data = {**numbers, "plugin": name, "at": at, "cpu": cpu, "mem_bytes": mem_bytes}
         self.subscriptions.publish("telemetry", data)
 
     def _log_batch(self, batch: Batch) -> None:

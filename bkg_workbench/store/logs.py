@@ -153,6 +153,15 @@ class Logs:
         elif count == QUEUE_RECORDS // 8:
             self._urgent.set()
 
+    def miss(self, plugin: str, lines: int) -> None:
+        """Count lines that were dropped before they came here; the log says how many."""
+        with self._lock:
+            counters = self._counters.setdefault(plugin, Counters())
+            counters.received += lines
+            counters.dropped += lines
+            self._untold[plugin] = self._untold.get(plugin, 0) + lines
+        self._something.set()
+
     def listen(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
         """Call `callback` with each batch, in the writer's thread; the result unsubscribes."""
         self._listeners = [*self._listeners, callback]

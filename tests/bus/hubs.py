@@ -39,6 +39,7 @@ class Witness:
     samples: list[Telemetry] = field(default_factory=list)
     calls: list[Finished] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
+    missed: int = 0
 
     def registered(
         self,
@@ -60,6 +61,9 @@ class Witness:
 
     def sampled(self, connection: Connection, telemetry: Telemetry) -> None:
         self.samples.append(telemetry)
+
+    def flooded(self, connection: Connection, lines: int) -> None:
+        self.missed += lines
 
     def finished(self, record: Finished) -> None:
         self.calls.append(record)

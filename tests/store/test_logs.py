@@ -198,6 +198,21 @@ async def test_received_is_stored_plus_dropped_and_the_gap_is_announced(
     one.close()
 
 
+@pytest.mark.row("L2", "B22")
+async def test_lines_dropped_on_their_way_here_are_counted_and_announced(opened: Opener) -> None:
+    one = opened()
+    say(one, "kept")
+    one.miss("goose", 40)
+    one.miss("goose", 2)
+    await one.flush()
+    say(one, "after")
+    found = await messages(one)
+    told = [int(text.split()[0]) for text in found if "lines dropped" in text]
+    assert sum(told) == 42
+    counters = one.counters("goose")
+    assert (counters.received, counters.dropped) == (44, 42)
+
+
 async def test_bytes_that_wait_are_bounded_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
