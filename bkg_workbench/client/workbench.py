@@ -17,6 +17,7 @@ import msgspec
 from bkg_workbench.client import hooks
 from bkg_workbench.client.outbound import OnProgress, Outbound
 from bkg_workbench.client.portal import Portal
+from bkg_workbench.client.queries import Queries
 from bkg_workbench.client.records import Records
 from bkg_workbench.client.state import Follower, Unsubscribe
 from bkg_workbench.errors import HostGone, WorkbenchError
@@ -27,7 +28,7 @@ LIFECYCLE_TIMEOUT = 700.0
 """Seconds; longer than the building of an environment may take (600)."""
 
 
-class Workbench:
+class Workbench(Queries):
     """A workspace's plug-ins, from a notebook, a script or another program.
 
     Methods that wait raise the error that they got, any of `bkg_workbench.errors`. Timeouts are in
@@ -287,7 +288,7 @@ class Workbench:
     async def aconfig_history(self, name: str) -> Records:
         """Async twin of `config_history`."""
         reply = await self.acall("host.config.history", {"name": name})
-        return Records(reply["versions"])
+        return Records(reply["versions"], kind="versions")
 
     def config_history(self, name: str) -> Records:
         """Earlier versions of the settings: version, at, author, reason, diff."""
@@ -306,54 +307,23 @@ class Workbench:
         """Make the settings of an earlier version the current ones, as a new version."""
         return self._portal.run(self.arestore_config(name, version, author=author))
 
-    # -- records --------------------------------------------------------------------------------
-    async def _query(self, capability: str, filters: dict[str, Any]) -> Records:
-        payload = {key: value for key, value in filters.items() if value is not None}
-        reply = await self.acall(capability, payload)
-        return Records(reply["records"], int(reply["next"]))
-
-    async def alogs(self, plugin: str | None = None, **filters: Any) -> Records:
-        """Async twin of `logs`."""
-        return await self._query("host.logs.query", {"plugin": plugin, **filters})
-
-    def logs(self, plugin: str | None = None, **filters: Any) -> Records:
-        """Log records. Filters: level, source, text, regex, since, until, after, limit."""
-        return self._portal.run(self.alogs(plugin, **filters))
-
-    async def atelemetry(self, plugin: str | None = None, **filters: Any) -> Records:
-        """Async twin of `telemetry`."""
-        return await self._query("host.telemetry.query", {"plugin": plugin, **filters})
-
-    def telemetry(self, plugin: str | None = None, **filters: Any) -> Records:
-        """CPU (percent of one core), memory (bytes) and more. Filters: since, after, limit."""
-        return self._portal.run(self.atelemetry(plugin, **filters))
-
-    async def aevents(self, plugin: str | None = None, **filters: Any) -> Records:
-        """Async twin of `events`."""
-        return await self._query("host.events.query", {"plugin": plugin, **filters})
-
-    def events(self, plugin: str | None = None, **filters: Any) -> Records:
-        """Lifecycle and config events. Filters: after, limit."""
-        return self._portal.run(self.aevents(plugin, **filters))
-
-    async def acalls(self, capability: str | None = None, **filters: Any) -> Records:
-        """Async twin of `calls`."""
-        return await self._query("host.calls.query", {"capability": capability, **filters})
-
-    def calls(self, capability: str | None = None, **filters: Any) -> Records:
-        """Finished requests. Filters: plugin, outcome, after, limit."""
-        return self._portal.run(self.acalls(capability, **filters))
-
     # -- the end --------------------------------------------------------------------------------
     def close(self) -> None:
         """Leave (an owner: stop the Host too); a second call does nothing."""
+        if self._portal.is_current:
+            raise WorkbenchError(
+                "This is the workbench's own thread, which cannot wait for its own end; "
+                "close it from another one."
+            )
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        if self._portal.is_open:
-            self._portal.run(self._shut())
-        self._portal.close()
+        try:
+            if self._portal.is_open:
+                self._portal.run(self._shut())
+        finally:
+            self._portal.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""

@@ -181,23 +181,27 @@ class Logs:
         """`{"records": […], "next": seq}`, oldest first; `next` is the `after` of the next query.
 
         Without `after` the newest `limit` records. What was said before the call is among them.
-        `text` is found anywhere in a message, upper and lower case alike (a-z). Raises
+        `text` is found anywhere in a message, upper and lower case alike (a-z). In a flood the
+        answer may be `behind` (true): what was said last cannot be found yet. Raises
         `InvalidParams` for a regex that is none or takes too long, `StoreError`.
         """
+        is_behind = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SEARCH_WAIT_SECONDS):
                 await self.flush()
                 await self._index.catch_up()
+                is_behind = False
         if self.trouble or self._index.trouble:
             kept = sorted(
                 (record for ring in list(self._rings.values()) for record in list(ring)),
                 key=lambda record: record.seq,
             )
             records = select((msgspec.to_builtins(record) for record in kept), query)
+            is_behind = False
         else:
             records = await self._index.search(query)
         last = records[-1]["seq"] if records else query.after or 0
-        return {"records": records, "next": last}
+        return {"records": records, "next": last, **({"behind": True} if is_behind else {})}
 
     async def flush(self) -> None:
         """Return once every line taken before is written."""

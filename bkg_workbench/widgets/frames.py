@@ -17,15 +17,38 @@ FIRST = ("seq", "at", "plugin", "source", "level", "capability", "event", "messa
 TIMES = ("at", "startedAt", "finishedAt", "since", "until")
 """Columns that hold milliseconds since 1970."""
 
+_ROW = {"seq": "int64", "at": "int64", "plugin": "str"}
+COLUMNS: dict[str, dict[str, str]] = {
+    "logs": {
+        **_ROW, "source": "str", "level": "str", "message": "str", "timestamp": "object",
+    },
+    "telemetry": {**_ROW, "cpu": "float64", "mem_bytes": "float64"},
+    "events": {**_ROW, "event": "str", "state": "str", "why": "str"},
+    "calls": {
+        **_ROW, "capability": "str", "caller": "str", "outcome": "str", "duration_ms": "float64",
+    },
+    "versions": {
+        "version": "int64", "at": "int64", "author": "str", "reason": "str",
+        "diff": "object", "settings": "object",
+    },
+}  # fmt: skip
+"""The columns that records of a kind always have, whether there is one or none, with types."""
 
-def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+
+def frame(records: Iterable[Mapping[str, Any]], kind: str | None = None) -> pd.DataFrame:
     """A DataFrame of records: one row each, times (ms since 1970) as UTC datetimes.
 
-    A key that some records lack reads as missing there. Nested values stay objects.
+    A key that some records lack reads as missing there. Nested values stay objects. `kind` (of
+    `COLUMNS`) gives a table its columns and types even without a single record.
     """
     import pandas as pd  # a second of a page's start, which shows no DataFrame
 
     table = pd.DataFrame.from_records([dict(record) for record in records])
+    for column, dtype in COLUMNS.get(kind or "", {}).items():
+        if column not in table:
+            table[column] = pd.Series([None] * len(table), dtype="object")
+        if len(table) == 0 or dtype == "float64":
+            table[column] = table[column].astype(dtype)
     for column in TIMES:
         if column in table and pd.api.types.is_numeric_dtype(table[column]):
             table[column] = pd.to_datetime(table[column], unit="ms", utc=True)

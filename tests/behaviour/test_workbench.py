@@ -240,6 +240,61 @@ def test_log_lines_can_be_searched_and_followed(bench: Workbench) -> None:
     assert list(found.df["message"])[-1] == "greeting Grace"
 
 
+def test_logs_are_followed_without_a_gap(bench: Workbench) -> None:
+    followed = bench.follow_logs("demo", lines=0, text="greeting")
+    got: list[str] = []
+
+    def read() -> None:
+        for record in followed:
+            got.append(record["message"])
+            if record["message"].endswith("last"):
+                return
+
+    reader = threading.Thread(target=read)
+    before = len(bench.logs("demo", text="greeting", limit=10_000))
+    reader.start()
+    # Whoever begins to follow says nothing of when: a first line tells.
+    eventually(lambda: bench.call("demo.greet", {"name": "first"}) and got)
+    for number in range(50):
+        bench.call("demo.greet", {"name": str(number)})
+    bench.call("demo.greet", {"name": "last"})
+    reader.join(10)
+    assert [m.split()[-1] for m in got if m.split()[-1] != "first"][:-1] == list(
+        map(str, range(50))
+    )
+    records = bench.logs("demo", text="greeting", limit=10_000)
+    assert [r["message"] for r in records[-len(got) :]] == got
+    assert len(records) >= before + len(got)
+
+
+async def test_following_goes_on_after_a_number_for_an_async_reader(bench: Workbench) -> None:
+    await bench.acall("demo.greet", {"name": "Joan"})
+    seen = bench.follow_logs("demo", after=0, text="greeting Joan")
+    number = (await asyncio.to_thread(next, seen))["seq"]
+    await asyncio.to_thread(seen.close)  # type: ignore[attr-defined]
+    followed = bench.afollow_logs("demo", after=number - 1, text="greeting Joan")
+    assert (await anext(followed))["seq"] == number
+    await followed.aclose()  # type: ignore[attr-defined]
+
+
+def test_records_are_tables_also_where_there_are_none(bench: Workbench) -> None:
+    bench.call("demo.greet", {"name": "Ada"})
+    eventually(lambda: bench.calls("demo.greet") and bench.logs("demo"))
+    for found in (
+        bench.logs("demo"),
+        bench.logs("demo", text="nobody says this"),
+        bench.events("demo"),
+        bench.events("nobody"),
+        bench.calls("demo.greet"),
+        bench.calls("demo.nothing"),
+        bench.telemetry("nobody"),
+        bench.config_history("demo"),
+    ):
+        table = found.df
+        assert len(table) == len(found)
+        assert str(table["at"].dt.tz) == "UTC"
+
+
 def test_calls_and_events_are_kept(bench: Workbench) -> None:
     bench.call("demo.greet", {"name": "Ada"})
     calls = eventually(lambda: bench.calls("demo.greet", outcome="ok"))

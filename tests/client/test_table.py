@@ -59,7 +59,8 @@ def test_the_parameters_of_a_method_are_those_of_the_table(row: Capability) -> N
 
 
 def test_no_method_calls_a_capability_that_is_not_in_the_table() -> None:
-    source = inspect.getsource(inspect.getmodule(Workbench) or Workbench)
+    parts = [kind for kind in Workbench.__mro__ if kind.__module__.startswith("bkg_workbench.")]
+    source = "".join(map(inspect.getsource, parts))
     verbs = {row.verb for row in ROWS}
     called = {f"host.plugin.{verb}" for verb in verbs if f'_wish("{verb}"' in source}
     called |= {name for name in TABLE if f'"{name}"' in source}
