@@ -1,183 +1,134 @@
-"""`bkg logs -f` shows every record that matches once, whatever order the news of them come in."""
+"""How log records look, what times of the command line mean, and what an export holds."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bkg_workbench.cli import logs
+from bkg_workbench.cli import export
 from bkg_workbench.cli.console import Console
-from bkg_workbench.cli.logs import Tail, show
+from bkg_workbench.cli.logs import show
+from bkg_workbench.cli.times import instant
 from bkg_workbench.client.records import Records
-from bkg_workbench.errors import HostGone
+from bkg_workbench.errors import InvalidParams, WorkspaceError
 from bkg_workbench.protocol.capabilities import QueryLogs
 from bkg_workbench.store.logindex import select
-from tests.helpers import eventually
+
+NOW = 1_790_000_000_000
 
 
 class Bench:
-    """The part of a workbench that following needs, over records in memory."""
+    """The part of a workbench that an export needs, over records in memory."""
 
-    workspace = "here"
-
-    def __init__(self) -> None:
+    def __init__(self, count: int = 0) -> None:
         self.records: list[dict[str, Any]] = []
-        self.followers: list[Callable[[str, Any], None]] = []
-        self.watchers: list[Callable[[Any], None]] = []
-        self.connected = True
-        self.state = SimpleNamespace(plugins={"a": None, "b": None})
-        self.on_query: list[Callable[[], None]] = []
-        self.queries = 0
+        self.limits: list[int] = []
+        for _ in range(count):
+            self.say()
 
-    def say(self, plugin: str, seq: int, message: str = "", level: str = "info") -> None:
-        record = {"seq": seq, "at": seq, "plugin": plugin, "source": "log", "level": level}
-        self.records.append({**record, "message": message or f"{plugin}{seq}"})
-
-    def tell(self, plugin: str) -> None:
-        for follower in list(self.followers):
-            follower(f"logs.{plugin}", {"plugin": plugin})
+    def say(self, message: str = "", plugin: str = "a", level: str = "info") -> None:
+        seq = len(self.records) + 1
+        record = {"seq": seq, "at": NOW + seq, "plugin": plugin, "source": "log", "level": level}
+        self.records.append({**record, "message": message or f"line {seq}"})
 
     def logs(self, plugin: str | None = None, **filters: Any) -> Records:
-        query = QueryLogs(plugin=plugin, **filters)
-        self.queries += 1
-        found = select(iter(sorted(self.records, key=lambda r: r["seq"])), query)
-        for hook in self.on_query[:1]:
-            self.on_query.remove(hook)
-            hook()
+        query = QueryLogs(plugin=plugin, **{k: v for k, v in filters.items() if v is not None})
+        self.limits.append(query.limit)
+        found = select(iter(self.records), query)
+        self.say("said while the export goes on")
         return Records(found)
 
-    def follow(self, topics: list[str], callback: Callable[[str, Any], None]) -> Callable[[], None]:
-        self.followers.append(callback)
-        return lambda: self.followers.remove(callback)
 
-    def on_change(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        self.watchers.append(callback)
-        return lambda: self.watchers.remove(callback)
-
-    def lose(self) -> None:
-        self.connected = False
-        for watcher in list(self.watchers):
-            watcher(None)
+def written(bench: Bench, file: Path, **options: Any) -> tuple[int, str]:
+    done = export.export(bench, file, options.pop("plugin", None), {}, **options)  # type: ignore[arg-type]
+    assert done["file"] == str(file)
+    return done["records"], file.read_text()
 
 
-@contextmanager
-def following(
-    bench: Bench, lines: int = 10, name: str | None = None, **filters: Any
-) -> Iterator[Callable[[], list[int]]]:
-    """Follow in a thread; gives what tells the numbers shown so far. It ends with the Host."""
-    console = Console(is_json=True, out=io.StringIO(), err=io.StringIO())
-    tail = Tail(bench, name, filters, console)  # type: ignore[arg-type]
-    ended: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            tail.run(lines)
-        except BaseException as error:
-            ended.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def shown() -> list[int]:
-        assert isinstance(console.out, io.StringIO)
-        return [json.loads(line)["seq"] for line in console.out.getvalue().splitlines()]
-
-    try:
-        eventually(lambda: bench.queries and bench.followers)
-        yield shown
-    finally:
-        bench.lose()
-        thread.join(5)
-    assert [type(error) for error in ended] == [HostGone]
-    assert bench.followers == []
-    assert bench.watchers == []
+def test_an_export_holds_all_that_was_there_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PIECE", 10)
+    bench = Bench(95)
+    count, text = written(bench, tmp_path / "all.jsonl")
+    assert count == 95
+    assert [json.loads(line)["seq"] for line in text.splitlines()] == list(range(1, 96))
+    assert max(bench.limits) == 10
 
 
-def test_what_comes_is_shown_once_after_the_newest_lines() -> None:
+def test_an_export_to_csv_keeps_every_character(tmp_path: Path) -> None:
     bench = Bench()
-    for seq in range(1, 6):
-        bench.say("a", seq)
-    with following(bench, lines=2) as shown:
-        eventually(lambda: shown() == [4, 5])
-        bench.say("a", 6)
-        bench.tell("a")
-        bench.tell("a")
-        eventually(lambda: shown() == [4, 5, 6])
+    bench.say('a "quoted", line\\n=1+1 ä')
+    _, text = written(bench, tmp_path / "all.CSV")
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["message"] == 'a "quoted", line\\n=1+1 ä'
+    assert row["time"] == "2026-09-21T14:13:20.001+00:00"
+    assert (row["seq"], row["timestamp"]) == ("1", "")
 
 
-def test_what_is_said_between_subscribing_and_asking_is_shown_once() -> None:
-    bench = Bench()
-    bench.say("a", 1)
-    bench.on_query.append(lambda: (bench.say("a", 2), bench.tell("a"))[0])
-    with following(bench) as shown:
-        eventually(lambda: shown() == [1, 2])
+def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:
+    assert written(Bench(), tmp_path / "none.jsonl") == (0, "")
+    assert written(Bench(), tmp_path / "none.csv") == (0, ",".join(export.COLUMNS) + "\n")
 
 
-def test_a_record_that_lands_after_one_with_a_higher_number_is_not_lost() -> None:
-    bench = Bench()
-    bench.say("a", 3)
-    bench.on_query.append(lambda: (bench.say("b", 2), bench.tell("b"))[0])
-    with following(bench) as shown:
-        eventually(lambda: shown() == [3, 2])
+def test_only_the_newest_are_exported_where_that_is_asked(tmp_path: Path) -> None:
+    count, text = written(Bench(20), tmp_path / "some.jsonl", newest=3)
+    assert count == 3
+    assert [json.loads(line)["seq"] for line in text.splitlines()] == [18, 19, 20]
 
 
-def test_after_a_reset_what_no_batch_told_of_is_shown() -> None:
-    bench = Bench()
-    with following(bench) as shown:
-        for plugin, seq in (("a", 1), ("b", 2), ("host", 3)):
-            bench.say(plugin, seq)
-        bench.followers[0]("reset", {"reason": "1 MiB was not read"})
-        eventually(lambda: sorted(shown()) == [1, 2, 3])
-        bench.say("b", 4)
-        bench.tell("b")
-        eventually(lambda: shown()[-1] == 4)
+def test_an_export_is_private_and_leaves_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    written(Bench(3), file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
 
 
-def test_more_records_than_one_answer_holds_all_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "PIECE", 10)
-    bench = Bench()
-    with following(bench) as shown:
-        for seq in range(1, 36):
-            bench.say("a", seq)
-        bench.tell("a")
-        eventually(lambda: shown() == list(range(1, 36)))
+def test_an_export_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    file.write_text("older\n")
+    bench = Bench(3)
+
+    def fail(*_: Any, **__: Any) -> Records:
+        raise InvalidParams("no such filter")
+
+    bench.logs = fail  # type: ignore[method-assign]
+    with pytest.raises(InvalidParams):
+        written(bench, file)
+    assert file.read_text() == "older\n"
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        written(Bench(), tmp_path / "none" / "all.jsonl")
 
 
-def test_the_filters_count_for_what_comes_too() -> None:
-    bench = Bench()
-    with following(bench, level="warn", text="disk", regex="full$") as shown:
-        bench.say("a", 1, "disk full")
-        bench.say("a", 2, "Disk is full", "error")
-        bench.say("a", 3, "disk full of it", "error")
-        bench.tell("a")
-        eventually(lambda: shown() == [2])
+@pytest.mark.parametrize(
+    ("text", "ago_ms"),
+    [("90s", 90_000), ("10m", 600_000), ("2h", 7_200_000), ("3d", 259_200_000), ("1.5h", 5_400_000),
+     ("250ms", 250), ("1W", 604_800_000), ("5 min", 300_000), ("0s", 0)],
+)  # fmt: skip
+def test_a_duration_means_so_long_ago(text: str, ago_ms: int) -> None:
+    assert instant(text, NOW) == NOW - ago_ms
 
 
-def test_with_no_lines_only_what_comes_is_shown() -> None:
-    bench = Bench()
-    bench.say("a", 1)
-    bench.say("b", 2)
-    with following(bench, lines=0) as shown:
-        bench.say("a", 3)
-        bench.tell("a")
-        bench.tell("b")
-        eventually(lambda: shown() == [3])
+def test_a_time_may_be_iso_8601_in_any_zone() -> None:
+    assert instant("2026-09-21T14:13:20Z", 0) == NOW
+    assert instant("2026-09-21T16:13:20.000+02:00", 0) == NOW
+    local = datetime.fromtimestamp(NOW / 1000, UTC).astimezone().replace(tzinfo=None)
+    assert instant(local.isoformat(), 0) == NOW
+    assert instant("2026-09-21", 0) == round(datetime(2026, 9, 21).timestamp() * 1000)
 
 
-def test_one_plugin_is_followed_alone() -> None:
-    bench = Bench()
-    bench.say("b", 1)
-    with following(bench, name="a") as shown:
-        bench.say("a", 2)
-        bench.tell("a")
-        eventually(lambda: shown() == [2])
+@pytest.mark.parametrize("text", ["", "soon", "10", "10y", "-5m", "2026-13-01", "9" * 12 + "h"])
+def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(InvalidParams, match="give 10m, 2h or 3d"):
+        instant(text, NOW)
 
 
 def test_a_line_has_time_level_plugin_and_message_that_cannot_steer() -> None:
