@@ -25,6 +25,8 @@ ALLOWED = {
 ALLOWED_PREFIXES = ("LC_",)
 BUILD_PREFIXES = ("PIP_", "UV_")
 """Settings of the installers, so that an environment is built the way this machine wants it."""
+REFUSED_PREFIXES = ("UV_PUBLISH_",)
+"""Credentials for putting packages up, which no plug-in needs."""
 
 
 def environment(
@@ -41,7 +43,11 @@ def environment(
     env = {
         name: value
         for name, value in outer.items()
-        if name in ALLOWED or name.startswith(ALLOWED_PREFIXES + BUILD_PREFIXES)
+        if name in ALLOWED
+        or (
+            name.startswith(ALLOWED_PREFIXES + BUILD_PREFIXES)
+            and not name.startswith(REFUSED_PREFIXES)
+        )
     }
     if definition.name == "apikeys" and "ADMIN_PASSWORD" in outer:
         env["ADMIN_PASSWORD"] = outer["ADMIN_PASSWORD"]

@@ -34,7 +34,7 @@ def wanted(variable: str) -> tuple[int, bool]:
     text = os.environ.get(variable, "").strip()
     if not text:
         return DEFAULTS[variable], False
-    if not text.isdigit() or int(text) > 65_535:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535):
         raise WorkspaceError(
             f"{variable} is {text!r}, which is no port; give a number from 0 to 65535.",
             variable=variable,

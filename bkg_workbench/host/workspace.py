@@ -64,7 +64,7 @@ class Workspace:
             raise WorkspaceError(path=str(self.root), reason=_why(error)) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             owner = self.connection_file()
             raise WorkspaceOwned(
@@ -72,6 +72,10 @@ class Workspace:
                 pid=owner.pid if owner else None,
                 url=owner.bus if owner else "it is just starting",
             ) from None
+        except OSError as error:
+            os.close(descriptor)
+            reason = f"its file system has no locks ({error.strerror})"
+            raise WorkspaceError(path=str(self.root), reason=reason) from None
         self._lock = descriptor
         return descriptor
 
@@ -87,7 +91,7 @@ class Workspace:
         try:
             data = (self.root / CONNECTION_FILE).read_bytes()
             return msgspec.json.decode(data, type=ConnectionFile)
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def write_connection_file(self, content: ConnectionFile) -> None:
@@ -190,6 +194,8 @@ def _lay(source: Path, root: Path, file: str, laid: dict[str, str], done: LaidOu
         present = _hash(place.read_bytes())
         if present == new:
             laid[file] = new
+            if _is_program(file, data):
+                place.chmod(place.stat().st_mode | 0o111)
             return
         # plugins.json is the mirror of the operator's own definitions from the first start on.
         if present != laid.get(file) or file == str(MARK):
@@ -201,10 +207,14 @@ def _lay(source: Path, root: Path, file: str, laid: dict[str, str], done: LaidOu
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.new")
     temporary.write_bytes(data)
-    if place.name == "start.sh" or data.startswith(b"#!"):
+    if _is_program(file, data):
         temporary.chmod(0o755)
     os.replace(temporary, place)
     laid[file] = new
+
+
+def _is_program(file: str, data: bytes) -> bool:
+    return Path(file).name == "start.sh" or data.startswith(b"#!")
 
 
 def _files(source: Path) -> Iterator[str]:
