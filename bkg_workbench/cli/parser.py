@@ -178,10 +178,15 @@ def _add_request_verbs(verbs: Verbs[VerbParser]) -> None:
     logs.add_argument("--level", choices=LEVELS, help="this level and those above it")
     logs.add_argument("--text", help="with this text in them, upper and lower case alike")
     logs.add_argument("--regex", help="that match this regular expression somewhere")
+    logs.add_argument("--since", metavar="TIME", help="not older: 10m, 2h, 3d, or ISO 8601")
+    logs.add_argument("--until", metavar="TIME", help="not newer than this")
     logs.add_argument(
         "-n", "--lines", type=whole_number, metavar="N",
         help="the newest N (default 100; with --export all)",
     )  # fmt: skip
+    logs.add_argument(
+        "--export", metavar="FILE", help="write all that match: CSV by its ending, else JSON lines"
+    )
     call = _verb(
         verbs,
         "call",
@@ -192,15 +197,10 @@ def _add_request_verbs(verbs: Verbs[VerbParser]) -> None:
     call.add_argument("capability", metavar="CAPABILITY", help="for example repo.search")
     call.add_argument("payload", metavar="JSON", nargs="?", help=f"{PAYLOAD} (default {{}})")
     call.add_argument(
-    logs.add_argument("--since", metavar="TIME", help="not older: 10m, 2h, 3d, or ISO 8601")
-    logs.add_argument("--until", metavar="TIME", help="not newer than this")
         "--timeout", type=seconds, metavar="SECONDS", help="default 30, with --stream none"
     )
     call.add_argument(
         "--stream", action="store_true", help="print the pieces as they come, one a line"
-    logs.add_argument(
-        "--export", metavar="FILE", help="write all that match: CSV by its ending, else JSON lines"
-    )
     )
 
 
