@@ -21,6 +21,7 @@ from bkg_workbench.client.queries import Queries
 from bkg_workbench.client.records import Records
 from bkg_workbench.client.state import Follower, Unsubscribe
 from bkg_workbench.errors import HostGone, WorkbenchError
+from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.state import PluginState, WorkbenchState
 
 DEFAULT_TIMEOUT = 30.0
@@ -215,6 +216,18 @@ class Workbench(Queries):
     ) -> PluginState:
         """Restart a plug-in without losing a request."""
         return self._portal.run(self.arestart(name, wait=wait, timeout=timeout))
+
+    async def adefine(self, definition: Definition, *, author: str | None = None) -> PluginState:
+        """Async twin of `define`."""
+        payload = {"definition": msgspec.to_builtins(definition), "author": author}
+        return msgspec.convert(await self.acall("host.plugin.define", payload), PluginState)
+
+    def define(self, definition: Definition, *, author: str | None = None) -> PluginState:
+        """Add a plug-in's definition, or change it; a running plug-in goes on as it is.
+
+        `"***"` in its settings keeps a secret. `author` is kept with the new version.
+        """
+        return self._portal.run(self.adefine(definition, author=author))
 
     async def astop_host(self) -> None:
         """Async twin of `stop_host`."""

@@ -272,6 +272,10 @@ class Engine:
         for text in loaded.notices:
             self.notice(f"config:{text[:60]}", text)
 
+    async def refresh(self) -> None:
+        """Make every part know the definitions that the store has by now."""
+        self._apply(await self.configs.present())
+
     def _define(self, definition: Definition, version: int) -> None:
         name = definition.name
         self.router.define(name, definition.capabilities, definition.calls)

@@ -105,6 +105,12 @@ class Services:
         self._engine.supervisor.restart(params.name)
         return await self._wish(params)
 
+    async def _plugin_define(self, params: table.Define, caller: Caller) -> PluginState:
+        author = params.author or caller.name
+        await self._engine.configs.set_definition(params.definition, author)
+        await self._engine.refresh()
+        return self._plugin(params.definition.name)
+
     async def _wish(self, params: table.Verb) -> PluginState:
         if params.wait:
             await self._engine.supervisor.wait(params.name, timeout=START_WAIT_SECONDS)

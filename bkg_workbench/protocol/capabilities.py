@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.envelopes import PluginName
 
 NAME = re.compile(r"^[a-z][A-Za-z0-9_]*(\.[a-z][A-Za-z0-9_]*){1,3}$")
@@ -49,6 +50,13 @@ class Verb(Named):
     """A lifecycle wish; `wait` answers when it is fact instead of when it is taken."""
 
     wait: bool = False
+
+
+class Define(Params):
+    """A plug-in's definition, as in plugins.json; one that there is already is changed."""
+
+    definition: Definition
+    author: str | None = None
 
 
 class SaveConfig(Named):
@@ -173,6 +181,7 @@ HOST: tuple[Capability, ...] = (
     _host("host.plugin.start", "start", Verb, "Start a plug-in"),
     _host("host.plugin.stop", "stop", Verb, "Stop a plug-in", destructive=True),
     _host("host.plugin.restart", "restart", Verb, "Restart a plug-in without losing a request"),
+    _host("host.plugin.define", "define", Define, "Add a plug-in's definition, or change it"),
     _host("host.config.get", "config", Named, "Settings, schema and version", idempotent=True),
     _host("host.config.save", "save_config", SaveConfig, "Validate and save settings"),
     _host("host.config.history", "config_history", Named, "Earlier versions", idempotent=True),
