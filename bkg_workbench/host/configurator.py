@@ -7,6 +7,7 @@ The store owns versions and files, the router the way to the running plug-in.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from bkg_workbench.errors import WorkbenchError
@@ -26,6 +27,12 @@ class Configurator:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._effective: dict[str, dict[str, Any]] = {}
+        self._changes: set[asyncio.Task[dict[str, Any]]] = set()
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def close(self) -> None:
+        """Wait for the changes that are under way."""
+        await asyncio.gather(*self._changes, return_exceptions=True)
 
     def last(self, name: str) -> dict[str, Any] | None:
         """The effective settings as they were last made, secrets in clear."""
@@ -47,6 +54,19 @@ class Configurator:
         live, and they are watched. Raises `ConfigInvalid`, `ConfigConflict`, `StoreError`; nothing
         is changed then.
         """
+        return await self._whole(
+            self._save(name, settings, version, author, reason, canary_seconds)
+        )
+
+    async def _save(
+        self,
+        name: str,
+        settings: dict[str, Any],
+        version: int,
+        author: str,
+        reason: str | None,
+        canary_seconds: float | None,
+    ) -> dict[str, Any]:
         engine = self._engine
         schema = (await engine.configs.get(name)).schema
         new = await engine.configs.save(name, settings, version, schema, author, reason)
@@ -61,9 +81,19 @@ class Configurator:
 
     async def restore(self, name: str, version: int, author: str) -> dict[str, Any]:
         """Make an earlier version's settings the current ones; as `save`."""
+        return await self._whole(self._restore(name, version, author))
+
+    async def _restore(self, name: str, version: int, author: str) -> dict[str, Any]:
         configs = self._engine.configs
         schema = (await configs.get(name)).schema
         return await self._apply(name, await configs.restore(name, version, schema, author))
+
+    async def _whole(self, change: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        """Go through all steps, though the asker goes: saved but not told would be neither."""
+        task = asyncio.create_task(change, name="host-config-change")
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     async def _apply(self, name: str, version: int) -> dict[str, Any]:
         """Runtime file, then the running plug-in; a restart is offered where it cannot live."""
@@ -87,6 +117,11 @@ class Configurator:
 
     async def judge(self, name: str, *, restart_needed: bool | None = None) -> dict[str, str]:
         """Check a plug-in's effective settings and tell everybody: {pointer: message}."""
+        # One at a time, or what was read first could be told last.
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            return await self._judge(name, restart_needed)
+
+    async def _judge(self, name: str, restart_needed: bool | None) -> dict[str, str]:
         stored = await self._engine.configs.get(name)
         plugin = self._engine.state.plugins.get(name)
         if plugin is None:

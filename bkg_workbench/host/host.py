@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from typing import Literal
 from bkg_workbench.client.attach import attach, find_workspace
 from bkg_workbench.client.portal import Portal
 from bkg_workbench.client.workbench import Workbench
-from bkg_workbench.errors import HostNotFound, WorkspaceError, WorkspaceOwned
+from bkg_workbench.errors import HostGone, HostNotFound, WorkspaceError, WorkspaceOwned
 from bkg_workbench.host.direct import Direct
 from bkg_workbench.host.engine import Engine
 from bkg_workbench.host.web import Web
@@ -27,9 +28,23 @@ SWITCH_INTERVAL = 0.0005
 """Seconds; in a computing kernel the Host's p99 falls from 26 to 2 ms with it."""
 
 _hosts: dict[str, Host] = {}
+_making = threading.RLock()
+_interval_before: float | None = None
 
 
-class Host(Workbench):
+class _OnePerWorkspace(type):
+    """Makes `Host(path)` the Host that this process has for the workspace already, if any."""
+
+    def __call__(
+        cls, path: str | os.PathLike[str] | None = None, *, autostart: bool = True
+    ) -> Host:
+        root = find_workspace(path)
+        with _making:
+            host: Host = _present(root) or super().__call__(root, autostart=autostart)
+            return host
+
+
+class Host(Workbench, metaclass=_OnePerWorkspace):
     """A workspace's Host: runs its plug-ins and serves everybody else.
 
     `path` is the workspace (as `find_workspace`). A second `Host()` of the same workspace in the
@@ -37,43 +52,56 @@ class Host(Workbench):
     `WorkspaceError`, `StoreError`. End it with `close()` or as a context manager.
     """
 
-    def __new__(cls, path: str | os.PathLike[str] | None = None, **_: object) -> Host:
-        """The Host of this process for the workspace, if there is one, else a new one."""
-        present = _hosts.get(str(find_workspace(path)))
-        if present is not None and present.connected and present._portal.is_open:
-            return present
-        return super().__new__(cls)
-
     def __init__(
         self, path: str | os.PathLike[str] | None = None, *, autostart: bool = True
     ) -> None:
         root = find_workspace(path)
-        if _hosts.get(str(root)) is self:
-            return
         disk = Workspace(root)
         disk.prepare()
         lock = disk.lock()
         self._disk = disk
         self._kept = [close_in_forked_children(lock)]
-        self._interval = sys.getswitchinterval()
+        self._ending = threading.RLock()
+        self._web: Web | None = None
+        self._engine: Engine | None = None
         try:
             portal = Portal("bkg-host")
             try:
-                self._engine = portal.run(_start(disk, autostart))
-                for descriptor in self._engine.file_descriptors:
+                engine = portal.run(self._start(autostart))
+                for descriptor in engine.file_descriptors:
                     self._kept.append(close_in_forked_children(descriptor))
-                if _in_kernel():
-                    sys.setswitchinterval(min(self._interval, SWITCH_INTERVAL))
-                super().__init__(portal, Direct(self._engine), str(root))
+                super().__init__(portal, Direct(engine), str(root))
             except BaseException:
-                portal.close()
+                self._give_up(portal)
                 raise
         except BaseException:
             self._let_go()
             raise
         _hosts[str(root)] = self
-        self._web: Web | None = None
+        _switch_often()
         atexit.register(self.abandon)
+        portal.start(self._close_when_asked())
+
+    async def _start(self, autostart: bool) -> Engine:
+        # Known before it starts anything, so that an interrupt at any moment finds what to end.
+        self._engine = Engine(self._disk)
+        await self._engine.start(autostart=autostart)
+        return self._engine
+
+    def _give_up(self, portal: Portal) -> None:
+        """End what a start that failed or was interrupted has begun."""
+        try:
+            if self._engine is not None:
+                self._engine.abandon()
+                portal.run(self._engine.aclose())
+        finally:
+            portal.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The Host's inside; its methods belong to its own thread."""
+        assert self._engine is not None
+        return self._engine
 
     def serve_web(self) -> str:
         """Serve the workspace's dashboards with Voilà and give their URL.
@@ -81,32 +109,53 @@ class Host(Workbench):
         Raises `StartFailed` with the server's last lines.
         """
         if self._web is None:
-            self._web = Web(self._engine)
+            self._web = Web(self.engine)
         return self._portal.run(self._web.start())
 
     def wait_until_stopped(self) -> None:
         """Return when somebody asked this Host to stop (`host.stop`)."""
-        self._portal.run(self._engine.wait_until_stopping())
+        self._portal.run(self.engine.wait_until_stopping())
+
+    async def _close_when_asked(self) -> None:
+        await self.engine.wait_until_stopping()
+        if not self._closed:
+            threading.Thread(target=self.close, name="bkg-host-stop", daemon=True).start()
 
     def close(self) -> None:
-        """Stop every plug-in, close the bus and let go; a second call does nothing."""
-        if _hosts.get(self.workspace) is not self:
+        """Stop every plug-in, close the bus and let go; a second call waits until that is done.
+
+        An interrupt meanwhile lets go of the plug-ins at once; their keepers end them.
+        """
+        if os.getpid() != self._pid:
             return
+        if self._portal.is_current:
+            super().close()  # says what to do instead
+        with self._ending:
+            if self._closed:
+                return
+            try:
+                super().close()
+            except BaseException:
+                self.abandon()
+                raise
+            finally:
+                self._let_go()
+
+    async def _shut(self) -> None:
         try:
-            if self._web is not None and self._portal.is_open:
-                self._portal.run(self._web.stop())
-            super().close()
+            if self._web is not None:
+                await self._web.stop()
         finally:
-            self._let_go()
+            await super()._shut()
 
     def _let_go(self) -> None:
         for keep in self._kept:
             keep()
-        sys.setswitchinterval(self._interval)
         self._disk.unlock()
         if _hosts.get(str(self._disk.root)) is self:
             del _hosts[str(self._disk.root)]
             atexit.unregister(self.abandon)
+        _switch_as_before()
 
     def abandon(self) -> None:
         """Let go of every plug-in at once, without waiting: their keepers end them.
@@ -115,21 +164,33 @@ class Host(Workbench):
         """
         # A dying kernel has milliseconds.
         if os.getpid() == self._pid:
-            self._engine.abandon()
+            self.engine.abandon()
 
     @property
     def _pid(self) -> int:
         return self._portal.pid
 
 
-async def _start(disk: Workspace, autostart: bool) -> Engine:
-    engine = Engine(disk)
-    try:
-        await engine.start(autostart=autostart)
-    except BaseException:
-        await engine.aclose()
-        raise
-    return engine
+def _present(root: Path) -> Host | None:
+    """This process's own Host of the workspace."""
+    host = _hosts.get(str(root))
+    return host if host is not None and host.connected and host._portal.is_open else None
+
+
+def _switch_often() -> None:
+    """Let the Host's thread have its turn sooner, in a kernel."""
+    global _interval_before
+    if _interval_before is None and _in_kernel():
+        _interval_before = sys.getswitchinterval()
+        sys.setswitchinterval(min(_interval_before, SWITCH_INTERVAL))
+
+
+def _switch_as_before() -> None:
+    """Put the switch interval back once no Host is left."""
+    global _interval_before
+    if _interval_before is not None and not _hosts:
+        sys.setswitchinterval(_interval_before)
+        _interval_before = None
 
 
 def _in_kernel() -> bool:
@@ -147,25 +208,28 @@ def workbench(
     With `host="process"` a Host is started in a process of its own instead (a computing cell then
     costs nothing, and a kernel restart ends no plug-in); `timeout` in seconds bounds its start.
     """
-    root = find_workspace(path)
-    present = _hosts.get(str(root))
-    if present is not None and present.connected:
-        return present
-    try:
-        return attach(root)
-    except HostNotFound:
-        if host == "process":
-            return _beside(root, timeout)
-    try:
-        return Host(root)
-    except WorkspaceOwned:
-        # Somebody else was quicker; its connection file follows within moments.
-        return _attach_within(root, timeout)
+    root, end = find_workspace(path), time.monotonic() + timeout
+    while True:
+        if (present := _present(root)) is not None:
+            return present
+        try:
+            return attach(root)
+        except (HostNotFound, HostGone):
+            pass
+        try:
+            return _beside(root, end - time.monotonic()) if host == "process" else Host(root)
+        except WorkspaceOwned:
+            # Its owner is just starting, or about to end: soon one of the two ways is open.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _beside(root: Path, timeout: float) -> Workbench:
     disk = Workspace(root)
     disk.prepare()
+    disk.lock()
+    disk.unlock()
     log = disk.logs / "host.out"
     command = [sys.executable, "-m", "bkg_workbench", "--workspace", str(root), "host"]
     portal = Portal("bkg-spawn")
@@ -176,14 +240,14 @@ def _beside(root: Path, timeout: float) -> Workbench:
     return _attach_within(root, timeout, log)
 
 
-def _attach_within(root: Path, timeout: float, log: Path | None = None) -> Workbench:
+def _attach_within(root: Path, timeout: float, log: Path) -> Workbench:
     end = time.monotonic() + timeout
     while True:
         try:
             return attach(root)
-        except HostNotFound:
+        except (HostNotFound, HostGone):
             if time.monotonic() > end:
-                tail = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
+                tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
                 raise WorkspaceError(
                     f"The Host of {root} did not come up within {timeout:g} s. {tail}".strip(),
                     path=str(root),

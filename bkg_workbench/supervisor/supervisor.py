@@ -207,6 +207,21 @@ class Supervisor:
         """
         self._outside.closing = True
         self._outside.drain_limit = max(0.0, wait_seconds - 6.0)
+        try:
+            await self._stop_all(wait_seconds)
+        finally:
+            # Also where the wait was cancelled: nothing of it may go on by itself.
+            self.abandon()
+            tasks = [*self._outside.tasks, *([self._sweeper] if self._sweeper else [])]
+            self._sweeper = None
+            for actor in self._actors.values():
+                if actor.process is not None:
+                    actor.process.release()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_all(self, wait_seconds: float) -> None:
         started = self._outside.clock.monotonic()
         waves = stop_waves(actor.definition for actor in self._actors.values())
         for number, wave in enumerate(waves, 1):
@@ -218,15 +233,6 @@ class Supervisor:
             await self._all_stopped(wave, max(left, 0.0))
         left = started + wait_seconds - self._outside.clock.monotonic()
         await self._all_stopped(self._actors, max(left, 0.0))
-        self.abandon()
-        tasks = [*self._outside.tasks, *([self._sweeper] if self._sweeper else [])]
-        self._sweeper = None
-        for actor in self._actors.values():
-            if actor.process is not None:
-                actor.process.release()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def abandon(self) -> None:
         """Let go of all lifelines at once and wait for nothing; from any thread, at any time."""
