@@ -39,6 +39,7 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._all: dict[str, _Subscription] = {}
+        self._connections: set[Connection] = set()
         self._ids = itertools.count(1)
 
     def add(
@@ -57,9 +58,14 @@ class Subscriptions:
                 )
         key = f"s{next(self._ids)}"
         self._all[key] = _Subscription(key, frozenset(topics), connection, on_event)
-        if connection is not None:
-            connection.closing.append(lambda: self.remove(key))
+        if connection is not None and connection not in self._connections:
+            self._connections.add(connection)
+            connection.closing.append(lambda: self._leave(connection))
         return key
+
+    def _leave(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._all = {k: s for k, s in self._all.items() if s.connection is not connection}
 
     def remove(self, key: str) -> None:
         """End a subscription; one that is not there is no error."""

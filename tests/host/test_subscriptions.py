@@ -117,6 +117,17 @@ async def test_what_a_connection_follows_ends_with_it() -> None:
     assert subscriptions.wanted("telemetry")
 
 
+async def test_following_and_leaving_again_and_again_leaves_nothing() -> None:
+    subscriptions, connection = Subscriptions(), Follower()
+    for _ in range(100):
+        subscriptions.remove(subscriptions.add(["logs"], connection=connection))
+    assert len(connection.closing) == 1
+    subscriptions.add(["logs"], connection=connection)
+    connection.closing[0]()
+    assert not subscriptions.wanted("logs")
+    assert not subscriptions._connections
+
+
 @pytest.mark.parametrize("topic", ["", "states", "log.a", "telemetry.a", "__proto__", "state "])
 async def test_a_topic_that_is_none_is_refused(topic: str) -> None:
     subscriptions = Subscriptions()
