@@ -273,12 +273,21 @@ class Logs:
             except Exception:
                 # The thread must outlive any one line.
                 _log.exception("A round of log lines failed")
+                self._lose(taken, untold)
             self._release(accepted)
             if self._is_closing and not self._queue:
                 self._release(None)
                 return
             self._urgent.wait(ROUND_SECONDS)
             self._urgent.clear()
+
+    def _lose(self, taken: list[tuple[Any, ...]], untold: dict[str, int]) -> None:
+        with self._lock:
+            for plugin, *_ in taken:
+                self._counters[plugin].dropped += 1
+                self._untold[plugin] = self._untold.get(plugin, 0) + 1
+            for plugin, count in untold.items():
+                self._untold[plugin] = self._untold.get(plugin, 0) + count
 
     def _release(self, accepted: int | None) -> None:
         with self._lock:

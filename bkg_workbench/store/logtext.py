@@ -102,4 +102,5 @@ def timestamp_of(timestamp: Any) -> int | float | str | None:
         return clean(timestamp[:64]) or None
     if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
         return None
-    return timestamp if math.isfinite(timestamp) and abs(timestamp) < 2**53 else None
+    # A whole number may be larger than any float.
+    return timestamp if abs(timestamp) < 2**53 and math.isfinite(timestamp) else None

@@ -291,6 +291,30 @@ async def test_a_listener_that_fails_harms_nobody(opened: Opener) -> None:
     assert len(heard) == 1
 
 
+async def test_a_round_that_fails_is_counted_and_the_next_one_is_kept(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = opened()
+
+    def fail(messages: list[str]) -> list[str]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logtext, "clean_all", fail)
+        say(one, "a", "b")
+        await one.flush()
+    say(one, "c")
+    await one.flush()
+    say(one, "d")
+    assert set(await messages(one)) == {
+        "c",
+        "2 lines dropped: more came than could be kept",
+        "d",
+    }
+    counters = one.counters("goose")
+    assert (counters.received, counters.dropped) == (4, 2)
+
+
 # Files
 
 
@@ -469,9 +493,10 @@ def test_levels_are_brought_to_the_four_that_there_are(given_level: Any, kept: s
     assert logtext.level_of(given_level) == kept
 
 
+@pytest.mark.row("J11", "L13")
 async def test_odd_input_is_taken_as_data(opened: Opener) -> None:
     one = opened()
-    for stamp in (float("nan"), float("inf"), [], {}, True, "x" * 1000, 10**30):
+    for stamp in (float("nan"), float("inf"), [], {}, True, "x" * 1000, 10**400):
         one.append("goose", "nowhere", "odd", 5, timestamp=stamp)  # type: ignore[arg-type]
     found = (await one.query(QueryLogs()))["records"]
     assert [r["message"] for r in found] == ["5"] * 7
