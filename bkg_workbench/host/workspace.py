@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -45,8 +46,31 @@ class Workspace:
             for folder in (self.hidden, self.logs, self.hidden / "plugins"):
                 folder.mkdir(mode=0o700, exist_ok=True)
             os.chmod(self.hidden, 0o700)
+        except PermissionError as error:
+            raise self._not_ours() or WorkspaceError(
+                path=str(self.root), reason=_why(error)
+            ) from None
         except OSError as error:
             raise WorkspaceError(path=str(self.root), reason=_why(error)) from None
+
+    def _not_ours(self) -> WorkspaceError | None:
+        """The error that says whose workspace it is, where `.bkg` is another user's."""
+        try:
+            owner = self.hidden.stat().st_uid
+        except OSError:
+            return None
+        if owner == os.geteuid():
+            return None
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = str(owner)
+        return WorkspaceError(
+            f"{self.root} is the workspace of another user, {name}: only they can run or join its "
+            "Host. Work in a copy of your own.",
+            path=str(self.root),
+            user=name,
+        )
 
     def plugin_folder(self, name: str) -> Path:
         """A plug-in's own part of `.bkg`, made where it is missing."""
