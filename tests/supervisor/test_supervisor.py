@@ -436,6 +436,26 @@ async def test_the_hosts_own_stall_counts_against_nobody(bench: Bench):
     assert bench.state("late") == "backoff"
 
 
+@pytest.mark.row("S28")
+@pytest.mark.parametrize("days", [1, -1])
+async def test_a_jump_of_the_wall_clock_ends_and_starts_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, days: int
+):
+    bench.define("goose")
+    bench.define("late")
+    await bench.up("goose")
+    bench.supervisor.start("late")
+    await bench.settle()
+    told = len(bench.moved)
+    now_ms = bench.clock.now_ms
+    monkeypatch.setattr(bench.clock, "now_ms", lambda: now_ms() + days * 86_400_000)
+    await bench.clock.advance(20)
+    assert (bench.state("goose"), bench.state("late")) == ("running", "starting")
+    assert len(bench.moved) == told
+    await bench.clock.advance(9.5)
+    assert (bench.state("goose"), bench.state("late")) == ("degraded", "starting")
+
+
 @pytest.mark.row("S26")
 async def test_short_delays_of_a_tick_are_time_like_any_other():
     bench = Bench()
