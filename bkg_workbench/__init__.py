@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from bkg_workbench.client.workbench import Workbench as Workbench
     from bkg_workbench.host.host import Host as Host
     from bkg_workbench.host.host import workbench as workbench
+    from bkg_workbench.widgets import page as page
 
 _PLACES = {
     "Host": "bkg_workbench.host.host",
     "Workbench": "bkg_workbench.client.workbench",
     "attach": "bkg_workbench.client.attach",
     "errors": "bkg_workbench",
+    "page": "bkg_workbench.widgets",
     "run": "bkg_workbench.client.notebook",
     "workbench": "bkg_workbench.host.host",
 }
@@ -33,7 +35,7 @@ _HOOKS = {
     "frame": "bkg_workbench.widgets.frames:frame",
 }
 
-__all__ = ["Host", "Workbench", "__version__", "attach", "errors", "run", "workbench"]
+__all__ = ["Host", "Workbench", "__version__", "attach", "errors", "page", "run", "workbench"]
 
 
 def __getattr__(name: str) -> Any:

@@ -127,7 +127,7 @@ async def test_a_workbench_error_crosses_the_wire_and_a_foreign_one_only_as_a_se
         assert (await host.fail("demo.exit")).code == "plugin_failure"
 
 
-@pytest.mark.parametrize("bad", [object(), {"a": {1, object()}}, "\ud800", [[]] * 1], ids=str)
+@pytest.mark.parametrize("bad", [object(), {"a": {1, object()}}, "\ud800", [[]] * 1], ids=range(4))
 async def test_a_result_that_is_no_json_fails_that_request_alone(bad: Any) -> None:
     plugin = Plugin("demo")
     if isinstance(bad, list):
