@@ -30,7 +30,14 @@ from bkg_workbench.errors import (
 )
 from bkg_workbench.protocol.envelopes import NULL, Config, Progress, raw
 from bkg_workbench.protocol.routing import Provider, choose
-from bkg_workbench.protocol.session import Answered, Asked, Outcome, Progressed, Streamed
+from bkg_workbench.protocol.session import (
+    MAX_TIMEOUT,
+    Answered,
+    Asked,
+    Outcome,
+    Progressed,
+    Streamed,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -225,6 +232,8 @@ class Router:
         they come, and the result is what the chunks do not hold. Raises any `RequestError`.
         """
         started = self._clock.monotonic()
+        if timeout is not None and timeout > MAX_TIMEOUT:
+            timeout = None
         deadline = None if timeout is None else started + timeout
         call = Call(
             capability, payload, caller, deadline, timeout,

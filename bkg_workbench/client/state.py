@@ -7,6 +7,7 @@ Owns the subscription to the topic `state`: a snapshot, then every event folded 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,7 @@ class Follower:
         self.state = WorkbenchState(instance="", version="", workspace="", started_at=0)
         self._outbound = outbound
         self._callbacks: dict[int, Callable[[WorkbenchState], None]] = {}
-        self._count = 0
+        self._keys = itertools.count()
         self._subscription: str | None = None
         self._again: asyncio.Task[None] | None = None
 
@@ -72,8 +73,7 @@ class Follower:
 
     def on_change(self, callback: Callable[[WorkbenchState], None]) -> Unsubscribe:
         """Call back after each change; gives what ends it. May be called from any thread."""
-        self._count += 1
-        key = self._count
+        key = next(self._keys)
         self._callbacks[key] = callback
 
         def end() -> None:

@@ -53,6 +53,8 @@ class Services:
                 reason, _, place = str(error).partition(" - at `$")
                 pointer = "/" + place.rstrip("`").strip(".").replace(".", "/") if place else ""
                 raise InvalidParams(capability=row.name, errors={pointer: reason}) from None
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise InvalidParams(capability=row.name, errors={"": str(error)}) from None
             return await handler(params, caller)
 
         return local

@@ -30,6 +30,10 @@ MAX_DATA_BYTES = 16 * 1024 * 1024 - 64 * 1024
 """Of a payload or a result: a message may have 16 MiB, the rest is its envelope's."""
 
 
+MAX_TIMEOUT = 366 * 86_400.0
+"""Seconds; a longer time, or an endless one, is none at all: no clock and no wire can keep it."""
+
+
 @dataclass(slots=True)
 class Asked:
     """A request of ours that waits for its answer. `tag` is whatever the asker attached."""
@@ -136,6 +140,8 @@ class Session:
         """
         if len(self.asked) >= self.limit:
             raise Overloaded(who=self.who, limit=self.limit)
+        if timeout is not None and timeout > MAX_TIMEOUT:
+            timeout = None
         body = _fitting(payload)
         request_id = f"{self.prefix}{next(self._ids)}"
         deadline = None if timeout is None else now + timeout

@@ -11,6 +11,7 @@ import pytest
 from bkg_workbench.bus.channel import ChannelClosed, MemoryChannel
 from bkg_workbench.bus.connection import BACKLOG_BYTES
 from bkg_workbench.bus.identity import OWNER
+from bkg_workbench.client.outbound import ChannelOutbound
 from bkg_workbench.errors import ProtocolError, by_code, from_wire
 from bkg_workbench.protocol.envelopes import (
     NULL,
@@ -214,3 +215,48 @@ async def test_a_plugins_own_plugin_disconnected_is_passed_on_and_not_retried() 
         )  # fmt: skip
         with pytest.raises(Exception, match="c went away"):
             await call
+
+
+async def test_what_is_asked_of_one_that_is_being_stopped_waits_for_the_next() -> None:
+    async with bus() as b:
+        token = b.define("demo", "demo.work")
+        first = await register(b.dial(token), "demo", "demo.work")
+        await first.read_until(Welcome)
+        b.router.expect("demo", True)
+        b.router.hold("demo", True)
+        call = asyncio.create_task(b.call("demo.work", timeout=20.0))
+        await aeventually(lambda: b.router.entries["demo"].waiting == 1)
+        await first.channel.close()
+        await aeventually(lambda: b.router.entries["demo"].connection is None)
+        b.router.hold("demo", False)
+        second = await register(b.dial(token), "demo", "demo.work")
+        request = await second.read_until(Request)
+        await second.send(Response(request_id=request.request_id, success=True))
+        assert await call is None
+
+
+@pytest.mark.parametrize("timeout", [1e30, float("inf")])
+async def test_a_deadline_beyond_what_the_wire_can_say_is_none(timeout: float) -> None:
+    async with bus() as b:
+        peer = await register(b.dial(b.define("demo", "demo.work")), "demo", "demo.work")
+        await peer.read_until(Welcome)
+        call = asyncio.create_task(b.call("demo.work", timeout=timeout))
+        request = await peer.read_until(Request)
+        assert request.deadline_ms is None
+        await peer.send(Response(request_id=request.request_id, success=True))
+        assert await call is None
+
+
+async def test_an_attached_asker_of_too_much_fails_that_call_alone() -> None:
+    async with bus() as b:
+        peer = await register(b.dial(b.define("demo", "demo.work")), "demo", "demo.work")
+        await peer.read_until(Welcome)
+        outbound = ChannelOutbound(b.dial(b.tokens.issue_client("client"), "/attach"), "here")
+        await outbound.start()
+        with pytest.raises(ProtocolError, match="bytes"):
+            await outbound.call("demo.work", {"text": "x" * (17 << 20)}, timeout=5.0)
+        call = asyncio.create_task(outbound.call("demo.work", {}, timeout=5.0))
+        request = await peer.read_until(Request)
+        await peer.send(Response(request_id=request.request_id, success=True))
+        assert await call is None
+        await outbound.aclose()
