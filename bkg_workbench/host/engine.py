@@ -23,7 +23,7 @@ from bkg_workbench.bus.router import Finished, Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.host import checks, health, launch, ports
+from bkg_workbench.host import backup, checks, health, launch, ports
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.services import Services
@@ -125,6 +125,7 @@ class Engine:
     # -- start and stop -------------------------------------------------------------------------
     async def start(self, *, autostart: bool = True, listen: bool = True) -> None:
         """Bring everything up (without `listen` no port). Raises `WorkspaceError`, `StoreError`."""
+        await asyncio.to_thread(backup.finish, self.workspace)
         tags = self.workspace.past_instances()
         self.workspace.remember_instances([*tags, self.instance])
         await asyncio.to_thread(_sweep, tags)

@@ -84,7 +84,7 @@ class Database:
         if self._writer is not None:
             return
         self.notices = []
-        with _told(self.path):
+        with told(self.path):
             self._prepare_folder()
             try:
                 self._connection = self._open_checked()
@@ -136,7 +136,7 @@ class Database:
         """`fn(connection)` in the reader thread, on a connection that cannot write."""
 
         def run() -> T:
-            with _told(self.path):
+            with told(self.path):
                 return fn(self._open_connection(self._reader_connection))
 
         return await self._run(self._reader, run)
@@ -144,7 +144,7 @@ class Database:
     def write_here(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """As `write`, in the calling thread, which must be the only one that writes."""
         connection = self._open_connection(self._connection)
-        with _told(self.path):
+        with told(self.path):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = fn(connection)
@@ -293,7 +293,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """SQLite's and the file system's errors as `StoreError` with a reason for people."""
     try:
         yield
