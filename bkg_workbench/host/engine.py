@@ -292,9 +292,11 @@ class Engine:
         self.router.remove(name)
         self.emit(Removed(plugin=name))
         # While it was being stopped its definition may have come back.
-        for definition in self._loaded.definitions if self._loaded else ():
+        loaded = self._loaded
+        assert loaded is not None
+        for definition in loaded.definitions:
             if definition.name == name:
-                self._define(definition, self._loaded.versions.get(name, 0))
+                self._define(definition, loaded.versions.get(name, 0))
 
     async def _rescan(self) -> None:
         while True:
