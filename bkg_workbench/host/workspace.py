@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from bkg_workbench._version import __version__
 from bkg_workbench.client.attach import CONNECTION_FILE, MARK, ConnectionFile
 from bkg_workbench.errors import WorkspaceError, WorkspaceOwned
 
@@ -201,10 +203,17 @@ def init(target: Path) -> LaidOut:
     try:
         root.mkdir(parents=True, exist_ok=True)
         workspace.prepare()
-        laid = _laid_out(root)
+        version, laid = _laid_out(root)
+        if _number(version) > _number(__version__):
+            raise WorkspaceError(
+                f"{root} was laid out by bkg-workbench {version}, which is newer than this one "
+                f"({__version__}); use that version, so that nothing goes back.",
+                path=str(root),
+            )
         for file in _files(source):
             _lay(source, root, file, laid, done)
-        write_private(root / LAID_OUT, json.dumps(laid, indent=1, sort_keys=True).encode())
+        record = {"version": __version__, "files": laid}
+        write_private(root / LAID_OUT, json.dumps(record, indent=1, sort_keys=True).encode())
         _ignore(root)
     except OSError as error:
         raise WorkspaceError(path=str(root), reason=_why(error)) from None
@@ -250,12 +259,22 @@ def _files(source: Path) -> Iterator[str]:
                     yield str((Path(folder) / name).relative_to(source))
 
 
-def _laid_out(root: Path) -> dict[str, str]:
+def _laid_out(root: Path) -> tuple[str, dict[str, str]]:
+    """The version that laid the workspace out last, and the hash of each file as it was then."""
     try:
-        laid = json.loads((root / LAID_OUT).read_bytes())
+        record = json.loads((root / LAID_OUT).read_bytes())
     except (OSError, ValueError):
-        return {}
-    return laid if isinstance(laid, dict) else {}
+        return "0", {}
+    files = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(files, dict):
+        # 0.1.0 kept the hashes alone.
+        return "0", record if isinstance(record, dict) else {}
+    return str(record.get("version", "0")), files
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare: 1.10 comes after 1.9."""
+    return tuple(int(part) for part in re.findall(r"[0-9]{1,9}", version)[:3])
 
 
 def _ignore(root: Path) -> None:

@@ -209,6 +209,7 @@ class Database:
     def _open_checked(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
+            self._refuse_newer(connection)
             self._choose_journal(connection)
             if self._check:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -231,22 +232,26 @@ class Database:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
             connection.execute(f"PRAGMA journal_mode = {wanted}")
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        newest = len(self._migrations)
+    def _refuse_newer(self, connection: sqlite3.Connection) -> None:
+        """Before anything is changed in it."""
+        version, newest = _layout(connection), len(self._migrations)
         if version > newest:
             raise StoreError(
                 reason=f"{self.path.name} was written by a newer bkg-workbench (its layout is "
                 f"{version}, this one knows {newest}); use that version, or move the file away",
                 path=str(self.path),
+                newer=True,
             )
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        version, newest = _layout(connection), len(self._migrations)
         if 0 < version < newest:
             self._back_up(connection, version)
         for step in range(version + 1, newest + 1):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 # Another process may have taken the step while this one waited for the lock.
-                if connection.execute("PRAGMA user_version").fetchone()[0] < step:
+                if _layout(connection) < step:
                     for statement in self._migrations[step - 1]:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {step}")
@@ -280,6 +285,10 @@ class Database:
             "and a new one was made."
         )
         self._prepare_folder()
+
+
+def _layout(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 class Damaged(sqlite3.DatabaseError):

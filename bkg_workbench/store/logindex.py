@@ -96,7 +96,7 @@ class LogIndex:
         """Open, or make anew what is damaged. Never raises: see `trouble`."""
         self._is_open = True
         try:
-            self._database.open()
+            self._open()
             self.last_seq = self._database.write_here(
                 lambda c: c.execute("SELECT MAX(seq) FROM records").fetchone()[0] or 0
             )
@@ -104,6 +104,21 @@ class LogIndex:
             self._suffer(error)
         for damaged in self._database.path.parent.glob("index.db.corrupt-*"):
             damaged.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        try:
+            self._database.open()
+        except StoreError as error:
+            if not error.facts.get("newer"):
+                raise
+            # A newer version made it; all that it holds is in the files too.
+            self._remove()
+            self._database.open()
+
+    def _remove(self) -> None:
+        for ending in ("", "-wal", "-shm"):
+            path = self._database.path
+            path.with_name(path.name + ending).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Finish the round under way and close. What is not indexed yet will be at next start."""
@@ -165,9 +180,7 @@ class LogIndex:
         self.trouble = str(error)
         if str(error.facts.get("sqlite", "")).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             # It holds nothing that the files do not: the next start makes it anew.
-            for ending in ("", "-wal", "-shm"):
-                path = self._database.path
-                path.with_name(path.name + ending).unlink(missing_ok=True)
+            self._remove()
 
     def _read_on(self) -> bool:
         """Read a piece of each plug-in's files; whether there may be more."""
