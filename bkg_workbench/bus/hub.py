@@ -270,7 +270,7 @@ class Hub:
                     settings=self._listener.settings(name),
                 )
             )
-        self.router.connected(connection, routed, _schemas(register))
+        self.router.connected(connection, tuple(register.capabilities), _schemas(register))
         self._listener.registered(connection, register, routed, refused)
 
     async def _refuse(self, channel: Channel, code: int, error: WorkbenchError) -> None:
@@ -379,8 +379,16 @@ class Hub:
             for connection in [*plugins, *self.clients]:
                 self._tell_flood(connection)
                 if connection.is_stuck:
-                    self._refused("slow_reader", f"{connection.name} does not read; dropped")
-                    self._close(connection, 1008, "does not read")
+                    self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        """Give up a peer that does not read. Its close may take seconds; its askers hear now."""
+        self._refused("slow_reader", f"{connection.name} does not read; dropped")
+        if connection.kind == "plugin":
+            connection.fenced = True
+            self.router.disconnected(connection)
+            self._listener.disconnected(connection, "it does not read")
+        self._close(connection, 1008, "does not read")
 
     def _tell_flood(self, connection: Connection) -> None:
         if lines := connection.lines_dropped:

@@ -33,8 +33,11 @@ from bkg_workbench.bus.channel import (
 from bkg_workbench.errors import Unauthenticated, WorkspaceError
 
 PATHS = ("/", "/bus", "/attach")
-PING_SECONDS = 10.0
+PING_SECONDS, PONG_SECONDS, CLOSE_SECONDS = 10.0, 8.0, 2.0
+"""Together they say when a connection whose wire went dead is given up: after 20 s at most."""
 OPEN_SECONDS = 5.0
+QUEUED_FRAMES = 32
+"""How many received frames wait for their reader; each may have the limit's size."""
 MAX_CONNECTIONS = 1_000
 ACCEPTS_PER_SECOND, ACCEPT_BURST = 20.0, 100.0
 """Of connections that bring no token; one with a valid token is not kept waiting by strangers."""
@@ -50,6 +53,14 @@ class ConnectFailed(WorkspaceError):
 
     code, status = "connect_failed", 503
     template = "The bus at {url} could not be reached: {reason}."
+
+
+Keep = Callable[[int], Callable[[], None]]
+"""Told a descriptor that forked children have to close; gives what forgets it again."""
+
+
+def _keep_nothing(_: int) -> Callable[[], None]:
+    return lambda: None
 
 
 class WebSocketChannel(Channel):
@@ -130,11 +141,13 @@ async def serve(
     port: int = 0,
     admit: Admit,
     extra_hosts: tuple[str, ...] = (),
+    keep: Keep = _keep_nothing,
 ) -> Server:
     """Listen on loopback and call `on_channel` for each connection that is let in.
 
-    `extra_hosts` are further values of the `Host` header (port forwarding). Raises `OSError`
-    where the port is taken and `WorkspaceError` for an address that others could reach.
+    `extra_hosts` are further values of the `Host` header (port forwarding). `keep` is told each
+    connection's descriptor, to close it in forked children, and gives what forgets it. Raises
+    `OSError` where the port is taken and `WorkspaceError` for an address that others could reach.
     """
     if not _is_loopback(host):
         raise WorkspaceError(
@@ -150,9 +163,11 @@ async def serve(
         peer = _peer(request, connection)
         limit = REGISTERED_LIMIT if peer.path == "/attach" else UNREGISTERED_LIMIT
         gate.connections += 1
+        forget = keep(connection.transport.get_extra_info("socket").fileno())
         try:
             await on_channel(WebSocketChannel(connection, peer, limit))
         finally:
+            forget()
             gate.connections -= 1
 
     server = await ws_serve(
@@ -162,11 +177,11 @@ async def serve(
         process_request=gate.judge,
         compression=None,
         max_size=UNREGISTERED_LIMIT,
-        max_queue=256,
+        max_queue=QUEUED_FRAMES,
         open_timeout=OPEN_SECONDS,
         ping_interval=PING_SECONDS,
-        ping_timeout=PING_SECONDS,
-        close_timeout=2.0,
+        ping_timeout=PONG_SECONDS,
+        close_timeout=CLOSE_SECONDS,
         server_header=None,
     )
     return Server(server)
@@ -259,11 +274,11 @@ async def connect(url: str, *, token: str | None = None) -> Channel:
             url,
             compression=None,
             max_size=REGISTERED_LIMIT,
-            max_queue=256,
+            max_queue=QUEUED_FRAMES,
             open_timeout=OPEN_SECONDS,
             ping_interval=PING_SECONDS,
-            ping_timeout=PING_SECONDS,
-            close_timeout=2.0,
+            ping_timeout=PONG_SECONDS,
+            close_timeout=CLOSE_SECONDS,
             user_agent_header=None,
             proxy=None,
             **options,

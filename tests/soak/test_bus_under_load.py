@@ -15,9 +15,9 @@ import pytest
 
 from bkg_workbench import Host
 from bkg_workbench.bus import hub
-from bkg_workbench.bus.websocket import PING_SECONDS, connect
+from bkg_workbench.bus.websocket import connect
 from bkg_workbench.errors import PluginDisconnected
-from bkg_workbench.protocol.envelopes import Register, Request, Welcome, encode, raw
+from bkg_workbench.protocol.envelopes import Register, Request, Response, Welcome, encode, raw
 from tests.bus.hubs import Peer0, bus, register
 from tests.bus.raw import Raw, frame, resident_bytes, wire
 from tests.helpers import aeventually
@@ -207,23 +207,25 @@ async def test_a_workbench_that_never_reads_is_dropped_while_lines_flood(
     await client.read_until(Welcome)
     ask = Request(request_id="s", capability="host.subscribe", payload=raw({"topics": ["logs"]}))
     await client.send(ask)
+    await client.read_until(Response)
     transport = client.channel._connection.transport  # type: ignore[attr-defined]
-    await aeventually(lambda: engine.hub.clients)
     (connection,) = engine.hub.clients
-    most = 0
+    most, started = 0, time.monotonic()
     transport.pause_reading()
 
-    def flooded() -> bool:
+    async def flooded() -> bool:
         nonlocal most
-        for _ in range(5_000):
+        for _ in range(2_000):
             engine.logs.append("demo", "stdout", "info", "a line " + "x" * 200)
+        await asyncio.sleep(0.1)  # the pace of the flood
         most = max(most, connection.backlog)
         return not engine.hub.clients
 
     await aeventually(flooded, timeout=60)
+    record.figure("dropped after", time.monotonic() - started, "s")
     record.figure("most that waited for it", most / 1e6, "MB")
-    assert most < 4e6
-    await client.channel.close()
+    assert 0 < most < 4e6
+    transport.abort()
 
 
 @pytest.mark.row("B24")
@@ -244,7 +246,7 @@ async def test_a_wire_that_went_dead_is_found_out(record: Record) -> None:
             await aeventually(lambda: b.witness.losses)
             await peer.channel.close()
     record.figure("found after", seconds, "s")
-    assert seconds < 2 * PING_SECONDS + 10
+    assert seconds < 20 + 5
 
 
 @pytest.mark.row("B16")
