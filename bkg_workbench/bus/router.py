@@ -29,7 +29,7 @@ from bkg_workbench.errors import (
     WorkbenchError,
 )
 from bkg_workbench.protocol.envelopes import NULL, Config, Progress, raw
-from bkg_workbench.protocol.routing import Provider, choose
+from bkg_workbench.protocol.routing import Provider, choose, conflicts
 from bkg_workbench.protocol.session import (
     MAX_TIMEOUT,
     Answered,
@@ -95,6 +95,7 @@ class Entry:
     declared: frozenset[str] = frozenset()
     calls: tuple[str, ...] = ()
     connection: Connection | None = None
+    registered: tuple[str, ...] = ()
     routed: frozenset[str] = frozenset()
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     healthy: bool = True
@@ -137,7 +138,7 @@ class Router:
         entry = self.entries.setdefault(name, Entry(name))
         entry.declared, entry.calls = frozenset(capabilities), tuple(calls)
         if entry.connection is not None:
-            entry.routed &= entry.declared
+            entry.routed = frozenset(conflicts(name, entry.registered, capabilities)[0])
         self._notify()
 
     def remove(self, name: str) -> None:
@@ -162,12 +163,13 @@ class Router:
     def connected(
         self,
         connection: Connection,
-        routed: tuple[str, ...],
+        registered: tuple[str, ...],
         schemas: dict[str, dict[str, Any]],
     ) -> None:
         """A plug-in has registered; requests go to it from now on."""
         entry = self.entries[connection.name]
-        entry.connection, entry.routed = connection, frozenset(routed)
+        entry.connection, entry.registered = connection, registered
+        entry.routed = frozenset(conflicts(connection.name, registered, entry.declared)[0])
         entry.schemas, entry.healthy, entry.draining = schemas, True, False
         self._notify()
 

@@ -85,6 +85,7 @@ class ChannelOutbound:
         self._session = Session(prefix="c", who="the Host", limit=4096)
         self._events: dict[str, OnEvent] = {}
         self._early: dict[str, list[Event]] = {}
+        self._subscribing = 0
         self._lost: list[Callable[[str], None]] = []
         self._reason: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -174,12 +175,23 @@ class ChannelOutbound:
 
     # -- subscriptions --------------------------------------------------------------------------
     async def subscribe(self, topics: list[str], on_event: OnEvent) -> tuple[str, dict[str, Any]]:
-        reply = await self.call("host.subscribe", {"topics": topics}, timeout=10.0)
-        subscription = str(reply["subscription"])
-        self._events[subscription] = on_event
+        self._subscribing += 1
+        try:
+            reply = await self.call("host.subscribe", {"topics": topics}, timeout=10.0)
+            subscription = str(reply["subscription"])
+            self._events[subscription] = on_event
+        finally:
+            self._subscribing -= 1
         for event in self._early.pop(subscription, []):
             self._tell(on_event, event)
         return subscription, reply
+
+    def _keep_early(self, event: Event) -> None:
+        # Events overtake the reply that names their subscription, never its request.
+        if self._subscribing:
+            self._early.setdefault(event.subscription, []).append(event)
+        else:
+            self._early.clear()
 
     async def unsubscribe(self, subscription: str) -> None:
         if self._events.pop(subscription, None) is None or self._reason is not None:
@@ -218,7 +230,7 @@ class ChannelOutbound:
             if on_event is not None:
                 self._tell(on_event, envelope)
             else:
-                self._early.setdefault(envelope.subscription, []).append(envelope)
+                self._keep_early(envelope)
             return
         if isinstance(envelope, (Error, Welcome)):
             return

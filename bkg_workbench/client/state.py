@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bkg_workbench.client.outbound import Outbound
-from bkg_workbench.errors import WorkbenchError
+from bkg_workbench.errors import HostGone, WorkbenchError
 from bkg_workbench.protocol.state import AnyStateEvent, WorkbenchState, fold
 
 Unsubscribe = Callable[[], None]
@@ -59,12 +59,17 @@ class Follower:
         self.notify()
 
     async def _restart(self) -> None:
-        try:
-            if self._subscription is not None:
-                await self._outbound.unsubscribe(self._subscription)
-            await self.start()
-        except WorkbenchError as error:
-            log.warning("the state of the workspace cannot be followed: %s", error)
+        for delay in itertools.chain((0.5, 1.0, 2.0, 5.0), itertools.repeat(10.0)):
+            try:
+                if self._subscription is not None:
+                    await self._outbound.unsubscribe(self._subscription)
+                await self.start()
+                return
+            except HostGone:
+                return
+            except WorkbenchError as error:
+                log.warning("the state of the workspace cannot be followed: %s", error)
+                await asyncio.sleep(delay)
 
     def _fold(self, data: Any) -> None:
         event: AnyStateEvent = msgspec.convert(data, AnyStateEvent)

@@ -15,6 +15,7 @@ import psutil
 from bkg_workbench.bus.hub import Hub
 from bkg_workbench.bus.websocket import Server, serve
 from bkg_workbench.errors import WorkspaceError
+from bkg_workbench.supervisor.process import close_in_forked_children
 
 DEFAULTS = {"BKG_PLUGIN_BUS_PORT": 43121, "BKG_API_PORT": 43119, "BKG_WEB_PORT": 43117}
 
@@ -88,12 +89,16 @@ async def listen_bus(hub: Hub) -> tuple[Server, int]:
     port, fixed = wanted("BKG_PLUGIN_BUS_PORT")
     extra = allowed_hosts()
     try:
-        server = await serve(hub.accept, port=port, admit=hub.admit, extra_hosts=extra)
+        server = await serve(
+            hub.accept, port=port, admit=hub.admit, extra_hosts=extra, keep=close_in_forked_children
+        )
     except OSError:
         if fixed:
             owner = owner_of(port)
             raise PortTaken(variable="BKG_PLUGIN_BUS_PORT", port=port, owner=owner) from None
-        server = await serve(hub.accept, port=0, admit=hub.admit, extra_hosts=extra)
+        server = await serve(
+            hub.accept, port=0, admit=hub.admit, extra_hosts=extra, keep=close_in_forked_children
+        )
     return server, server.port
 
 

@@ -175,6 +175,6 @@ class Services:
         key = self._engine.subscriptions.add(params.topics, connection=caller.sink)
         return {"subscription": key, "seq": 0, "state": self._engine.state}
 
-    async def _unsubscribe(self, params: table.Unsubscribe, _: Caller) -> dict[str, Any]:
-        self._engine.subscriptions.remove(params.subscription)
+    async def _unsubscribe(self, params: table.Unsubscribe, caller: Caller) -> dict[str, Any]:
+        self._engine.subscriptions.remove(params.subscription, caller.sink)
         return {}

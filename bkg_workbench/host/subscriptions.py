@@ -67,9 +67,11 @@ class Subscriptions:
         self._connections.discard(connection)
         self._all = {k: s for k, s in self._all.items() if s.connection is not connection}
 
-    def remove(self, key: str) -> None:
-        """End a subscription; one that is not there is no error."""
-        self._all.pop(key, None)
+    def remove(self, key: str, connection: Connection | None = None) -> None:
+        """End a subscription of a connection's own; one that is not there is no error."""
+        present = self._all.get(key)
+        if present is not None and present.connection is connection:
+            del self._all[key]
 
     def wanted(self, *topics: str) -> bool:
         """Whether anybody follows one of the topics."""

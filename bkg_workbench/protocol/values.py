@@ -70,3 +70,22 @@ def diff(before: Any, after: Any, path: str = "") -> list[Change]:
 def pointer(*keys: str | int) -> str:
     """The JSON pointer of a path of keys."""
     return "".join("/" + str(k).replace("~", "~0").replace("/", "~1") for k in keys)
+
+
+MAX_SETTINGS_DEPTH = 20
+"""How deep settings may nest, so that the state that holds them fits a frame (32 levels)."""
+
+
+def is_too_deep(value: Any, limit: int = MAX_SETTINGS_DEPTH) -> bool:
+    """Whether objects and lists in `value` nest deeper than `limit` levels."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            item
+            for node in level
+            if isinstance(node, (dict, list))
+            for item in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return False
+    return any(isinstance(node, (dict, list)) for node in level)

@@ -20,6 +20,7 @@ from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.errors import ConfigConflict, ConfigInvalid, PluginNotFound
 from bkg_workbench.protocol import schema as json_schema
 from bkg_workbench.protocol.definition import Definition
+from bkg_workbench.protocol.values import MAX_SETTINGS_DEPTH, is_too_deep
 from bkg_workbench.store import mirror, table
 from bkg_workbench.store.database import Database
 from bkg_workbench.store.reconcile import Reconciler, masked_entry
@@ -327,6 +328,9 @@ def _plain(name: str, settings: Settings) -> Settings:
         raise ConfigInvalid(plugin=name, errors={"": f"it has no JSON form: {error}"}) from None
     if not isinstance(value, dict):
         raise ConfigInvalid(plugin=name, errors={"": "must be an object"})
+    if is_too_deep(value):
+        problem = f"nests deeper than {MAX_SETTINGS_DEPTH} levels"
+        raise ConfigInvalid(plugin=name, errors={"": problem})
     return value
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from bkg_workbench.bus.clock import Clock
 from bkg_workbench.protocol.definition import Definition
+from bkg_workbench.protocol.values import is_too_deep
 
 LIMIT_BYTES = 10 * 1024 * 1024
 TEMPORARY = ".plugins."
@@ -70,6 +71,8 @@ def entry_of(item: Any, place: str) -> Entry:
         name = item.get("name") if isinstance(item, dict) else None
         where = f"{place} ({name})" if isinstance(name, str) else place
         raise MirrorInvalid(f"{where}: {error}") from None
+    if is_too_deep(definition.settings):
+        raise MirrorInvalid(f"{place} ({definition.name}): its settings nest too deep")
     known = Definition.__struct_encode_fields__
     return Entry(definition, {k: v for k, v in item.items() if k not in known})
 

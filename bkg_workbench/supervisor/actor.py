@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bkg_workbench.bus.clock import Clock
-from bkg_workbench.errors import InvalidTransition, StartFailed, WorkbenchError
+from bkg_workbench.errors import InvalidTransition, StartFailed, StoreError, WorkbenchError
 from bkg_workbench.protocol import lifecycle
 from bkg_workbench.protocol import lifecycle_events as events
 from bkg_workbench.protocol.definition import Definition
@@ -256,6 +256,10 @@ class Actor:
         self._has_slot = True
         try:
             spec = await self._prepared(generation)
+        except StoreError as error:
+            # A full or busy disk may be well again in a moment.
+            self._spawn_failed(generation, str(error), retry=True)
+            return
         except WorkbenchError as error:
             self._spawn_failed(generation, str(error), retry=False)
             return

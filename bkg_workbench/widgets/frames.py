@@ -18,7 +18,7 @@ TIMES = ("at", "startedAt", "finishedAt", "since", "until")
 """Columns that hold milliseconds since 1970."""
 
 _ROW = {"seq": "int64", "at": "int64", "plugin": "str"}
-COLUMNS: dict[str, dict[str, str]] = {
+COLUMNS: dict[str, dict[str, Any]] = {
     "logs": {
         **_ROW, "source": "str", "level": "str", "message": "str", "timestamp": "object",
     },

@@ -389,3 +389,18 @@ async def test_a_flood_of_log_lines_is_cut_and_counted() -> None:
             await peer.channel.send(frame)
         await aeventually(lambda: len(b.witness.logs) + connection.flood_dropped == 50)
         assert len(b.witness.logs) <= 11
+
+
+async def test_a_capability_that_is_declared_again_is_routed_again() -> None:
+    async with bus() as b:
+        token = b.define("a", "a.x")
+        peer = await register(b.dial(token), "a", "a.x")
+        await peer.read()
+        b.router.define("a", [], [])
+        with pytest.raises(CapabilityNotFound):
+            await b.call("a.x")
+        b.router.define("a", ["a.x"], [])
+        asking = asyncio.create_task(b.call("a.x"))
+        request = await peer.read_until(Request)
+        await peer.send(Response(request_id=request.request_id, success=True, data=raw(4)))
+        assert await asking == 4

@@ -61,12 +61,12 @@ async def test_a_wider_topic_hears_of_the_narrower_once() -> None:
         (every, "logs.a"),
         (one, "logs.a"),
     ]
-    subscriptions.remove(every)
-    subscriptions.remove(one)
+    subscriptions.remove(every, connection)
+    subscriptions.remove(one, connection)
     assert subscriptions.wanted("logs.b", "logs")
     assert not subscriptions.wanted("logs.a", "logs")
-    subscriptions.remove(other)
-    subscriptions.remove(other)
+    subscriptions.remove(other, connection)
+    subscriptions.remove(other, connection)
     assert not subscriptions.wanted("logs.b")
 
 

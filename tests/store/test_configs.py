@@ -289,3 +289,12 @@ async def test_a_row_that_cannot_be_read_counts_as_damage(goose: Bench) -> None:
     loaded = await goose.open()
     assert "damaged" in loaded.notices[0]
     assert (await goose.configs.get("goose")).settings == {"target": "http://a"}
+
+
+async def test_settings_that_no_frame_could_carry_are_refused(goose: Bench) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(25):
+        deep = {"deeper": deep}
+    stored = await goose.configs.get("goose")
+    with pytest.raises(ConfigInvalid, match="20 levels"):
+        await goose.configs.save("goose", deep, stored.version)
