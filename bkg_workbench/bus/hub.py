@@ -12,13 +12,14 @@ import http
 from collections import deque
 from typing import Any, Protocol
 
+from bkg_workbench.bus.calls import Entry, Finished
 from bkg_workbench.bus.channel import REGISTERED_LIMIT, Channel, ChannelClosed, Peer
 from bkg_workbench.bus.clock import Clock
 from bkg_workbench.bus.complaints import Complaints
 from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.desk import Desk
 from bkg_workbench.bus.identity import Tokens
-from bkg_workbench.bus.router import Entry, Finished, Router
+from bkg_workbench.bus.router import Router
 from bkg_workbench.errors import (
     AlreadyRegistered,
     Forbidden,

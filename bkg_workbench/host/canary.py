@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bkg_workbench.bus.router import Finished
+from bkg_workbench.bus.calls import Finished
 from bkg_workbench.errors import WorkbenchError
 from bkg_workbench.host.workspace import write_private
 from bkg_workbench.protocol.state import Moved, Watched

@@ -15,15 +15,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bkg_workbench._version import __version__
+from bkg_workbench.bus.calls import Finished
 from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.hub import Hub
 from bkg_workbench.bus.identity import Tokens
-from bkg_workbench.bus.router import Finished, Router
+from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.host import backup, checks, health, launch, ports
+from bkg_workbench.host import backup, checks, health, launch, ports, troubles
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.services import Services
@@ -277,6 +278,11 @@ class Engine:
         """Make every part know the definitions that the store has by now."""
         self._apply(await self.configs.present())
 
+    async def gone(self, name: str) -> None:
+        """Return once a plug-in that was removed is known to nobody any more."""
+        while name in self._leaving or name in self.state.plugins:
+            await self.clock.sleep(0.01)
+
     def _define(self, definition: Definition, version: int) -> None:
         name = definition.name
         self.router.define(name, definition.capabilities, definition.calls)
@@ -301,6 +307,7 @@ class Engine:
     async def _rescan(self) -> None:
         while True:
             await self.clock.sleep(RESCAN_SECONDS)
+            troubles.tell(self)
             try:
                 loaded = await self.configs.rescan()
             except (WorkbenchError, OSError) as error:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bkg_workbench.bus.calls import Local
 from bkg_workbench.bus.identity import Caller
-from bkg_workbench.bus.router import Local
 from bkg_workbench.errors import (
     InvalidParams,
     PluginNotFound,
     RequestError,
 )
+from bkg_workbench.host.inventory import Inventory
 from bkg_workbench.protocol import capabilities as table
 from bkg_workbench.protocol import schema as schemas
 from bkg_workbench.protocol.state import PluginState
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from bkg_workbench.host.engine import Engine
 
 START_WAIT_SECONDS = 660.0
+STOP_WAIT_SECONDS = 60.0
 
 
 class Services:
@@ -34,6 +37,7 @@ class Services:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._inventory = Inventory(engine.workspace, engine.configs)
 
     def handlers(self) -> dict[str, Local]:
         """Every `host.*` capability with its handler; a missing handler is an error here."""
@@ -112,6 +116,35 @@ class Services:
         await self._engine.configs.set_definition(params.definition, author)
         await self._engine.refresh()
         return self._plugin(params.definition.name)
+
+    async def _plugin_rebuild(self, params: table.Verb, _: Caller) -> PluginState:
+        await self._inventory.want_rebuild(params.name)
+        if self._plugin(params.name).wanted != "up":
+            return self._plugin(params.name)
+        self._engine.supervisor.restart(params.name, "its environment is built anew")
+        return await self._wish(params)
+
+    async def _plugins_add(self, params: table.AddPlugin, caller: Caller) -> PluginState:
+        definition = await self._inventory.add(
+            Path(params.folder),
+            name=params.name,
+            autostart=params.autostart,
+            capabilities=params.capabilities,
+            author=params.author or caller.name,
+        )
+        await self._engine.refresh()
+        return self._plugin(definition.name)
+
+    async def _plugins_remove(self, params: table.RemovePlugin, caller: Caller) -> dict[str, Any]:
+        engine, name = self._engine, params.name
+        self._plugin(name)
+        engine.supervisor.stop(name, "it is removed")
+        await engine.supervisor.wait(name, timeout=STOP_WAIT_SECONDS)
+        author = params.author or caller.name
+        done = await self._inventory.remove(name, delete_files=params.delete_files, author=author)
+        await engine.refresh()
+        await engine.gone(name)
+        return {"name": name, "deleted": done.deleted, "kept": done.kept}
 
     async def _wish(self, params: table.Verb) -> PluginState:
         if params.wait:

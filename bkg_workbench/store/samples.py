@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
+from bkg_workbench.bus.calls import Finished
 from bkg_workbench.bus.clock import Clock, SystemClock
-from bkg_workbench.bus.router import Finished
 from bkg_workbench.errors import StoreError
 from bkg_workbench.protocol.capabilities import QueryCalls, QueryEvents, QuerySamples
 from bkg_workbench.store.database import Database, Migration
@@ -86,6 +86,10 @@ class Samples:
             self._wake()
         self._is_open = False
         self._database.close()
+
+    def journal_trouble(self) -> str | None:
+        """As `Database.journal_trouble`."""
+        return self._database.journal_trouble()
 
     # Adding
 

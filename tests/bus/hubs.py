@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bkg_workbench.bus.calls import Check, Finished
 from bkg_workbench.bus.channel import Channel, Peer, memory_pair
 from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.hub import Hub
 from bkg_workbench.bus.identity import OWNER, Tokens
-from bkg_workbench.bus.router import Check, Finished, Router
+from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import Server, connect, serve
 from bkg_workbench.protocol.envelopes import (
     AnyEnvelope,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bkg_workbench.bus.calls import Finished
 from bkg_workbench.bus.clock import ManualClock
-from bkg_workbench.bus.router import Finished
 from bkg_workbench.protocol.capabilities import QueryCalls, QueryEvents, QuerySamples
 from bkg_workbench.store import samples
 from bkg_workbench.store.samples import Samples
