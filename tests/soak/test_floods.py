@@ -69,10 +69,10 @@ def test_ten_thousand_lines_a_second_are_all_kept_or_counted(
         eventually(lambda: host.logs("demo", text=last, source="stdout"), timeout=60)
         measuring.cancel()
         counts = host.engine.logs.counters("demo")
-        kept = sorted((workspace / ".bkg" / "logs").glob("demo.jsonl*"))
+        kept = sorted((workspace / ".bkg" / "logs").glob("demo*.jsonl"))
         used = sum(file.stat().st_size for file in kept)
     record.figure("log lines/s", lines / answer["seconds"])
-    record.figure("log lines lost", lines - counts.received)
+    record.figure("log lines lost", max(0, lines - counts.received))
     record.figure("log lines dropped and counted", counts.dropped)
     record.figure("the loop's lag, p99", 1000 * statistics.quantiles(lag.samples, n=100)[98], "ms")
     record.figure("on disk", used / (1 << 20), "MiB")
@@ -121,7 +121,7 @@ def test_a_host_that_does_not_read_for_a_while_loses_no_line(
 def test_a_flood_into_a_page_comes_in_few_messages_and_every_line_is_accounted_for(
     workspace: Path, budget: Budget, record: Record
 ) -> None:
-    seconds = budget.seconds(30, least=10)
+    seconds = budget.seconds(20, least=10)
     lines = int(PER_SECOND * seconds)
     write_flood(workspace)
     with kernel(workspace, dict(os.environ)) as owner:

@@ -107,7 +107,7 @@ def test_a_frozen_host_and_a_machine_that_slept_blame_no_plugin(
 def test_a_cell_that_holds_the_lock_blames_no_plugin(
     workspace: Path, budget: Budget, record: Record
 ) -> None:
-    seconds = budget.seconds(40, least=30)
+    seconds = budget.seconds(30, least=25)
     write_plugin(workspace)
     with kernel(workspace, dict(os.environ)) as owner:
         assert "up" in owner.run(UP)
