@@ -16,7 +16,7 @@ from bkg_workbench import Workbench
 from bkg_workbench.errors import Overloaded, WorkbenchError
 from tests.plugins import write_plugin
 
-BUSY_SECONDS = 0.05
+BUSY_SECONDS = 0.25
 
 COUNTER = """
 import os

@@ -181,6 +181,7 @@ def test_stop_and_start_are_seen_by_everybody(bench: Workbench, owner: Host) -> 
     unsubscribe()
 
 
+@pytest.mark.row("P1")
 def test_a_restart_loses_no_request(bench: Workbench) -> None:
     before = bench.plugin("demo").generation
     answers: list[str] = []

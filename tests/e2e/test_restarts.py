@@ -13,6 +13,7 @@ from tests.reliability import Record
 pytestmark = pytest.mark.timeout(120)
 
 
+@pytest.mark.row("P1")
 @pytest.mark.parametrize("over", ["direct", "websocket"])
 async def test_three_restarts_under_load_lose_nothing(
     workspace: Path, over: str, record: Record

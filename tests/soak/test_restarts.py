@@ -19,7 +19,7 @@ from tests.soak.budget import Budget
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 
-@pytest.mark.row("S13", "S15")
+@pytest.mark.row("P1")
 async def test_fifty_restarts_under_load_lose_nothing(
     workspace: Path, budget: Budget, record: Record
 ) -> None:
