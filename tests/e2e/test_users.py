@@ -85,7 +85,7 @@ def give(place: Path, user: int) -> None:
         os.chown(path, user, user)
 
 
-@pytest.mark.row("K17", "B28")
+@pytest.mark.row("K17", "B28", "B29")
 def test_a_second_user_is_told_whose_it_is_and_sees_no_token(place: Path) -> None:
     write_plugin(place, code=ON_PATHS + DEMO, capabilities=CAPABILITIES)
     need(SOMEBODY)
