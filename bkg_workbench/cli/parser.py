@@ -13,10 +13,12 @@ from typing import Any
 
 from bkg_workbench._version import __version__
 from bkg_workbench.cli import codes
+from bkg_workbench.cli.authors import add_author_verbs
 
 EPILOG = f"""\
 A workspace is the folder with plugins/plugins.json: --workspace, else BKG_WORKSPACE, else the
-nearest folder above this one. All verbs but init, host and doctor need its Host to run.
+nearest folder above this one. All verbs but init, host, doctor, new and conformance need its Host
+to run.
 
 exit codes:
 {codes.listed()}
@@ -29,9 +31,11 @@ LEVELS = ("debug", "info", "warn", "error")
 class VerbParser(argparse.ArgumentParser):
     """A parser that takes options between arguments: `call repo.search --timeout 9 '{…}'`.
 
-    Without this, argparse sees the optional argument as absent once an option has come.
+    Without this, argparse sees the optional argument as absent once an option has come. What stands
+    after `--` goes as it is to the argument that `command_argument` names, where it names one.
     """
 
+    command_argument: str | None = None
     _is_inside = False
 
     def parse_known_args(  # type: ignore[override]
@@ -42,10 +46,19 @@ class VerbParser(argparse.ArgumentParser):
         if self._is_inside or is_nested:
             return super().parse_known_args(args, namespace)
         self._is_inside = True
+        given, command = list(args or ()), []
+        if self.command_argument and "--" in given:
+            cut = given.index("--")
+            given, command = given[:cut], given[cut + 1 :]
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            found, unknown = self.parse_known_intermixed_args(given, namespace)
         finally:
             self._is_inside = False
+        if self.command_argument:
+            setattr(
+                found, self.command_argument, [*getattr(found, self.command_argument), *command]
+            )
+        return found, unknown
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_plugin_verbs(verbs)
     _add_request_verbs(verbs)
     _add_config(verbs)
+    add_author_verbs(verbs, _verb, seconds)
     return parser
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bkg_workbench.bus.clock import ManualClock as ManualClock
     from bkg_workbench.testing.conformance.report import Report as Report
     from bkg_workbench.testing.conformance.run import check_conformance as check_conformance
+    from bkg_workbench.testing.hosting import plugin_host as plugin_host
     from bkg_workbench.testing.memory import MemoryHost as MemoryHost
     from bkg_workbench.testing.pilot import Pilot as Pilot
     from bkg_workbench.testing.scripted import ScriptedBench as ScriptedBench
@@ -23,9 +24,18 @@ _PLACES = {
     "Report": "bkg_workbench.testing.conformance.report",
     "ScriptedBench": "bkg_workbench.testing.scripted",
     "check_conformance": "bkg_workbench.testing.conformance.run",
+    "plugin_host": "bkg_workbench.testing.hosting",
 }
 
-__all__ = ["ManualClock", "MemoryHost", "Pilot", "Report", "ScriptedBench", "check_conformance"]
+__all__ = [
+    "ManualClock",
+    "MemoryHost",
+    "Pilot",
+    "Report",
+    "ScriptedBench",
+    "check_conformance",
+    "plugin_host",
+]
 
 
 def __getattr__(name: str) -> Any:
