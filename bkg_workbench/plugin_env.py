@@ -122,7 +122,8 @@ def prepare(folder: Path) -> Path:
     environments = cache_folder().absolute() / "envs"
     place = environments / f"{project.name}-{project.key()}"
     python = place / "bin" / "python"
-    if not python.exists():
+    wish = _wish()
+    if not python.exists() or wish is not None:
         try:
             environments.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -132,10 +133,27 @@ def prepare(folder: Path) -> Path:
                 is_permanent=True,
             ) from None
         with _locked(place.with_name(f"{place.name}.lock")):
-            if not python.exists():
+            # Whoever takes the wish away fulfils it; if that fails, the next start has the old one.
+            if _taken(wish) or not python.exists():
                 _build(project, place)
     _link(place)
     return python
+
+
+def _wish() -> Path | None:
+    """The file by which the Host asks for a new environment (`bkg plugins rebuild`), if it does."""
+    config = os.environ.get("BKG_PLUGIN_CONFIG_PATH")
+    file = Path(config).parent / "rebuild" if config else None
+    return file if file is not None and file.exists() else None
+
+
+def _taken(wish: Path | None) -> bool:
+    try:
+        if wish is not None:
+            wish.unlink()
+        return wish is not None
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
@@ -168,18 +186,31 @@ def _build(project: Project, place: Path) -> None:
     # We hold the lock of this key, so whatever lies about was left by a builder that was killed.
     for left in place.parent.glob(f".{place.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
-    if place.is_symlink() or place.exists():
-        shutil.rmtree(place)  # its base Python has gone: only `bin/python` leads nowhere
     half = place.with_name(f".{place.name}.{os.getpid()}")
+    old = place.with_name(f".{place.name}.old-{os.getpid()}")
     try:
         venv.create(half, symlinks=True)
         if project.requirements:
             _install(project, half)
         _copy_sdk(half)
+        if place.is_symlink() or place.exists():
+            # Its base Python has gone, or it is to be made anew. Who runs in it goes on in the new
+            # one, which has the same files.
+            os.rename(place, old)
         os.rename(half, place)
     finally:
         shutil.rmtree(half, ignore_errors=True)
+        _remove(old)
     _say(f"environment ready after {time.monotonic() - begun:.1f} s")
+
+
+def _remove(place: Path) -> None:
+    import shutil
+
+    if place.is_symlink():
+        place.unlink()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _install(project: Project, half: Path) -> None:

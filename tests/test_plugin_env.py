@@ -277,6 +277,46 @@ def test_an_environment_whose_python_has_gone_is_built_anew(cache: Path, project
 
 
 @pytest.mark.slow
+def test_an_environment_that_is_asked_for_anew_is_built_once_and_swapped_in(
+    cache: Path, project: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "own" / "config.runtime.json"
+    config.parent.mkdir()
+    build(project, BKG_PLUGIN_CONFIG_PATH=str(config))
+    (place,) = environments(cache)
+    (place / "mark").write_text("")
+    (config.parent / "rebuild").touch()
+    done = build(project, BKG_PLUGIN_CONFIG_PATH=str(config))
+    assert done.returncode == 0, done.stderr
+    assert "preparing: environment ready" in done.stderr
+    assert environments(cache) == [place]
+    assert not (place / "mark").exists()
+    assert list(config.parent.iterdir()) == [config.parent / "venv"]
+    assert build(project, BKG_PLUGIN_CONFIG_PATH=str(config)).stderr == ""
+
+
+def test_one_that_cannot_be_built_anew_leaves_the_old_one(
+    cache: Path, project: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "own" / "config.runtime.json"
+    config.parent.mkdir()
+    path = fake_tool(tmp_path / "tools", 'case "$*" in *--version) exit 0;; esac; exit 9\n')
+    good = tmp_path / "good"
+    good.mkdir()
+    (good / "uv").write_text("#!/bin/sh\nexit 0\n")
+    (good / "uv").chmod(0o755)
+    (project / "requirements.lock").write_text(f"x==1 {HASH}\n")
+    variables = {"BKG_PLUGIN_CONFIG_PATH": str(config)}
+    assert build(project, PATH=f"{good}:{os.environ['PATH']}", **variables).returncode == 0
+    (place,) = environments(cache)
+    (place / "mark").write_text("")
+    (config.parent / "rebuild").touch()
+    assert build(project, PATH=path, **variables).returncode == 1
+    assert build(project, PATH=path, **variables).returncode == 0
+    assert (place / "mark").exists()
+    assert environments(cache) == [place]
+
+
 def test_pip_takes_the_place_of_a_missing_uv(
     cache: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

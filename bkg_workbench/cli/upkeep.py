@@ -14,6 +14,8 @@ Verb = Callable[..., Any]
 def add_upkeep_verbs(verbs: Any, verb: Verb, seconds: Callable[[str], float]) -> None:
     """Add them to `verbs`; `verb` and `seconds` are the parser's own helpers."""
     _add_backups(verbs, verb)
+    _add_plugins(verbs, verb, seconds)
+    _add_dev(verbs, verb)
 
 
 def _add_backups(verbs: Any, verb: Verb) -> None:
@@ -37,3 +39,72 @@ def _add_backups(verbs: Any, verb: Verb) -> None:
         text="Whole or not at all; the present state is kept in .bkg. No Host may run meanwhile.",
     )
     restore.add_argument("file", metavar="FILE", help="written by `bkg backup`")
+
+
+def _add_plugins(verbs: Any, verb: Verb, seconds: Callable[[str], float]) -> None:
+    plugins = verbs.add_parser(
+        "plugins",
+        help="add, remove and rebuild plug-ins",
+        description="Add, remove and rebuild plug-ins.",
+        allow_abbrev=False,
+    )
+    below = plugins.add_subparsers(title="verbs", metavar="VERB", required=True)
+    add = verb(
+        below,
+        "add",
+        "inventory:add",
+        "make a folder with a start.sh a plug-in",
+        "host.plugins.add",
+        text="It is copied to plugins/NAME; a folder of plugins/ is taken as it is. Works with and "
+        "without a Host.",
+    )
+    add.add_argument("folder", metavar="FOLDER", help="holds start.sh, and config.json if need be")
+    add.add_argument("--name", metavar="NAME", help="by default the folder's")
+    add.add_argument(
+        "--autostart", action="store_true", default=None, help="start it with the Host"
+    )
+    add.add_argument(
+        "--capability", dest="serves", action="append", metavar="CAPABILITY",
+        help="one that it serves; may be repeated",
+    )  # fmt: skip
+    remove = verb(
+        below,
+        "remove",
+        "inventory:remove",
+        "stop a plug-in and remove it",
+        "host.plugins.remove",
+        text="Its folders stay unless --delete-files. Works with and without a Host.",
+    )
+    remove.add_argument("name", metavar="NAME", help="a plug-in")
+    remove.add_argument(
+        "--delete-files", action="store_true", help="delete plugins/NAME and its data too"
+    )
+    rebuild = verb(
+        below,
+        "rebuild",
+        "inventory:rebuild",
+        "build a plug-in's own environment anew",
+        "host.plugin.rebuild",
+        text="One that is up is restarted for it; any other gets it at its next start. If it "
+        "cannot be built, the present one stays.",
+    )
+    rebuild.add_argument("name", metavar="NAME", help="a plug-in")
+    rebuild.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", default=700.0,
+        help="wait at most so long (default %(default)g)",
+    )  # fmt: skip
+
+
+def _add_dev(verbs: Any, verb: Verb) -> None:
+    dev = verb(
+        verbs,
+        "dev",
+        "dev:dev",
+        "restart a plug-in whenever its files change, and show its log",
+        "host.plugin.start",
+        "host.plugin.restart",
+        "host.logs.query",
+        "host.subscribe",
+        text="No request is lost. Ctrl-C ends the watching; the plug-in goes on.",
+    )
+    dev.add_argument("name", metavar="NAME", help="a plug-in")

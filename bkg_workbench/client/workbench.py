@@ -15,6 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from bkg_workbench.client import hooks
+from bkg_workbench.client.inventory import Inventory
 from bkg_workbench.client.outbound import OnProgress, Outbound
 from bkg_workbench.client.portal import Portal
 from bkg_workbench.client.queries import Queries
@@ -29,7 +30,7 @@ LIFECYCLE_TIMEOUT = 700.0
 """Seconds; longer than the building of an environment may take (600)."""
 
 
-class Workbench(Queries):
+class Workbench(Queries, Inventory):
     """A workspace's plug-ins, from a notebook, a script or another program.
 
     Methods that wait raise the error that they got, any of `bkg_workbench.errors`. Timeouts are in

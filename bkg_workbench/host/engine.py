@@ -278,11 +278,6 @@ class Engine:
         """Make every part know the definitions that the store has by now."""
         self._apply(await self.configs.present())
 
-    async def gone(self, name: str) -> None:
-        """Return once a plug-in that was removed is known to nobody any more."""
-        while name in self._leaving or name in self.state.plugins:
-            await self.clock.sleep(0.01)
-
     def _define(self, definition: Definition, version: int) -> None:
         name = definition.name
         self.router.define(name, definition.capabilities, definition.calls)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 START_WAIT_SECONDS = 660.0
 STOP_WAIT_SECONDS = 60.0
+GONE_TRIES = 500
+"""How often, 10 ms apart, is looked whether a removed plug-in is known to nobody any more."""
 
 
 class Services:
@@ -143,7 +145,10 @@ class Services:
         author = params.author or caller.name
         done = await self._inventory.remove(name, delete_files=params.delete_files, author=author)
         await engine.refresh()
-        await engine.gone(name)
+        for _ in range(GONE_TRIES):
+            if name not in engine.state.plugins:
+                break
+            await engine.clock.sleep(0.01)
         return {"name": name, "deleted": done.deleted, "kept": done.kept}
 
     async def _wish(self, params: table.Verb) -> PluginState:

@@ -59,6 +59,26 @@ class Define(Params):
     author: str | None = None
 
 
+class AddPlugin(Params):
+    """`folder`, an absolute path on the Host's machine, holds a start.sh; it is copied.
+
+    A folder of `plugins/` is taken as it is. `name` is by default the folder's.
+    """
+
+    folder: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    name: str | None = None
+    autostart: bool | None = None
+    capabilities: list[str] | None = None
+    author: str | None = None
+
+
+class RemovePlugin(Named):
+    """The folders of the plug-in stay unless `deleteFiles`."""
+
+    delete_files: bool = False
+    author: str | None = None
+
+
 class SaveConfig(Named):
     """`settings` as the operator's config; `version` the one that they were read at.
 
@@ -182,6 +202,10 @@ HOST: tuple[Capability, ...] = (
     _host("host.plugin.stop", "stop", Verb, "Stop a plug-in", destructive=True),
     _host("host.plugin.restart", "restart", Verb, "Restart a plug-in without losing a request"),
     _host("host.plugin.define", "define", Define, "Add a plug-in's definition, or change it"),
+    _host("host.plugin.rebuild", "rebuild", Verb, "Build a plug-in's own environment anew"),
+    _host("host.plugins.add", "add_plugin", AddPlugin, "Make a folder a plug-in"),
+    _host("host.plugins.remove", "remove_plugin", RemovePlugin, "Stop and remove a plug-in",
+          destructive=True),
     _host("host.config.get", "config", Named, "Settings, schema and version", idempotent=True),
     _host("host.config.save", "save_config", SaveConfig, "Validate and save settings"),
     _host("host.config.history", "config_history", Named, "Earlier versions", idempotent=True),

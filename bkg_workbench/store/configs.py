@@ -256,7 +256,10 @@ class Configs:
     # Definitions
 
     async def set_definition(self, definition: Definition, author: str) -> int:
-        """Add or change a definition; `"***"` in its settings keeps a secret. The version."""
+        """Add or change a definition; `"***"` in its settings keeps a secret. The version.
+
+        An edit by hand of plugins.json that waits is taken first, as by `rescan`.
+        """
 
         def transact(connection: sqlite3.Connection) -> int:
             old = table.row(connection, definition.name)
@@ -269,17 +272,20 @@ class Configs:
             at = self._clock.now_ms()
             return table.put(connection, entry, author=author, at=at, reason=None)
 
-        return await self._write_and_publish(transact)
+        return await self._write_and_publish(transact, after_edits=True)
 
     async def remove(self, name: str, author: str) -> None:
-        """Remove a definition; its folder and versions stay. Raises `PluginNotFound`."""
+        """Remove a definition; its folder and versions stay. Raises `PluginNotFound`.
+
+        An edit by hand of plugins.json that waits is taken first, as by `rescan`.
+        """
 
         def transact(connection: sqlite3.Connection) -> None:
             _row(connection, name)
             at = self._clock.now_ms()
             table.delete(connection, name, author=author, at=at, reason="removed")
 
-        await self._write_and_publish(transact)
+        await self._write_and_publish(transact, after_edits=True)
 
     async def remember_schema(self, name: str, schema: Schema | None) -> None:
         """Keep the configSchema that a plug-in registered: it checks and masks from now on."""
@@ -303,8 +309,12 @@ class Configs:
 
         await asyncio.to_thread(write)
 
-    async def _write_and_publish(self, transact: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write_and_publish(
+        self, transact: Callable[[sqlite3.Connection], T], *, after_edits: bool = False
+    ) -> T:
         def run() -> T:
+            if after_edits:
+                self._reconciler.take_edit()
             result = self._database.write_here(transact)
             self._reconciler.publish()
             return result

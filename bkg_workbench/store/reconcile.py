@@ -84,6 +84,15 @@ class Reconciler:
             return False
         return self._look()
 
+    def take_edit(self) -> None:
+        """Import an edit by hand before the table changes; a torn one is left to `poll`."""
+        settled = self._settled
+        if settled is None or (self._file.fingerprint() == settled[0] and not self._is_behind):
+            return
+        if not self._looks_torn():
+            # Folders are left to `poll`: one may just be coming, with its definition.
+            self._look(settled[1])
+
     def take_notices(self) -> list[str]:
         """What is to be told to the operator since the last call."""
         taken, self.notices = self.notices, []
@@ -132,10 +141,10 @@ class Reconciler:
         except mirror.MirrorUnusable:
             return False
 
-    def _look(self) -> bool:
+    def _look(self, folders: tuple[str, ...] | None = None) -> bool:
         self._pending = None
         self._is_behind = False
-        seen = self._seen()
+        seen = self._seen() if folders is None else (self._file.fingerprint(), folders)
         self._settled = seen
         try:
             content = self._file.read()
