@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from bkg_workbench.bus.clock import Clock, SystemClock
-from bkg_workbench.errors import ConfigConflict, ConfigInvalid, PluginNotFound
+from bkg_workbench.errors import ConfigConflict, ConfigInvalid, PluginNotFound, StoreError
 from bkg_workbench.protocol import schema as json_schema
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.values import MAX_SETTINGS_DEPTH, is_too_deep
 from bkg_workbench.store import mirror, table
-from bkg_workbench.store.database import Database
+from bkg_workbench.store.database import Database, is_damage
 from bkg_workbench.store.reconcile import Reconciler, masked_entry
 
 MIGRATIONS = table.MIGRATIONS
@@ -86,11 +86,18 @@ class Configs:
         await asyncio.to_thread(self._database.open)
         notices = self._database.notices
         try:
-            await self._database.work(self._reconciler.start)
+            return await self._brought_together(notices)
         except table.RowDamaged as error:
-            await asyncio.to_thread(self._database.start_afresh, str(error))
-            notices = self._database.notices
-            await self._database.work(self._reconciler.start)
+            reason = str(error)
+        except StoreError as error:
+            if not is_damage(error):
+                raise
+            reason = str(error.facts.get("reason", error))
+        await asyncio.to_thread(self._database.start_afresh, reason)
+        return await self._brought_together(self._database.notices)
+
+    async def _brought_together(self, notices: list[str]) -> Loaded:
+        await self._database.work(self._reconciler.start)
         told = await self._database.work(self._reconciler.take_notices)
         return await self._loaded([*notices, *told])
 

@@ -118,6 +118,23 @@ class Database:
         self.open()
         self.notices = [*notices, *self.notices]
 
+    def journal_trouble(self) -> str | None:
+        """Why the journal is larger than it should be; None where it is not.
+
+        While somebody elsewhere reads without an end, nothing of it can be folded in.
+        """
+        journal = self.path.with_name(f"{self.path.name}-wal")
+        try:
+            size = journal.stat().st_size
+        except OSError:
+            return None
+        if size <= WAL_LIMIT_BYTES:
+            return None
+        return (
+            f"{journal.name} is larger than {WAL_LIMIT_BYTES >> 20} MiB, since another program "
+            f"reads {self.path.name} without an end; close it, and the file shrinks by itself."
+        )
+
     # Work
 
     async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -297,8 +314,16 @@ class Damaged(sqlite3.DatabaseError):
 
 def is_damage(error: BaseException) -> bool:
     """Whether an SQLite error says that the file's content is damaged."""
+    if isinstance(error, StoreError):
+        error = error.__cause__ or error
     name = getattr(error, "sqlite_errorname", "") or ""
-    return isinstance(error, Damaged) or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    # A text that is none is seen by nobody but the reader.
+    is_torn_text = isinstance(error, sqlite3.Error) and str(error).startswith("Could not decode")
+    return (
+        isinstance(error, Damaged)
+        or is_torn_text
+        or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    )
 
 
 @contextlib.contextmanager

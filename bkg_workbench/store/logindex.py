@@ -105,6 +105,10 @@ class LogIndex:
         for damaged in self._database.path.parent.glob("index.db.corrupt-*"):
             damaged.unlink(missing_ok=True)
 
+    def journal_trouble(self) -> str | None:
+        """As `Database.journal_trouble`."""
+        return self._database.journal_trouble()
+
     def _open(self) -> None:
         try:
             self._database.open()

@@ -203,6 +203,10 @@ class Logs:
         last = records[-1]["seq"] if records else query.after or 0
         return {"records": records, "next": last, **({"behind": True} if is_behind else {})}
 
+    def journal_trouble(self) -> str | None:
+        """As `Database.journal_trouble`, of the index."""
+        return self._index.journal_trouble()
+
     async def flush(self) -> None:
         """Return once every line taken before is written."""
         with self._lock:

@@ -187,6 +187,7 @@ def test_a_backup_comes_back_in_a_workspace_elsewhere(used: Path, tmp_path: Path
     assert settings_of(other) == settings_of(used)
 
 
+@pytest.mark.row("D12")
 def test_a_backup_beside_a_running_host_is_of_one_moment(used: Path) -> None:
     with Host(used) as host:
         host.start("demo")
@@ -219,6 +220,7 @@ def test_a_backup_beside_a_running_host_is_of_one_moment(used: Path) -> None:
         assert mirrored["settings"]["greeting"] == greeting
 
 
+@pytest.mark.row("D12")
 def test_a_plugins_own_database_in_use_is_copied_as_of_one_moment(used: Path) -> None:
     file = used / ".bkg" / "plugins" / "demo" / "data" / "demo.db"
     with closing(sqlite3.connect(file)) as connection:
