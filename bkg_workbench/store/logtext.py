@@ -29,8 +29,9 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]?"
     r"|\x1b[ -/]{0,8}[0-~]?"
 )
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_MARK = re.compile(r"…\[\+([0-9]{1,18}) bytes\]\Z")
 _TOGETHER = 32
 _HINTS = ("bkg_", "bearer", "basic ", "token", "passw", "secret", "key", "authoriz")
 _KEY = re.compile(r"(bkg_[0-9a-f]{12}_)[A-Za-z0-9_-]+")
@@ -73,11 +74,15 @@ def clean_all(messages: list[str]) -> list[str]:
 
 
 def _cut(message: str) -> str:
+    """At most `MAX_BYTES`, and how many are missing: also those that others cut off before."""
+    rest = 0
+    if mark := _MARK.search(message[-40:]):
+        message, rest = message[: -len(mark[0])], int(mark[1])
     head = message[:MAX_BYTES].encode("utf-8", "replace")
-    if len(head) <= MAX_BYTES and len(message) <= MAX_BYTES:
-        return message
-    rest = len(head) - MAX_BYTES if len(head) > MAX_BYTES else 0
+    rest += max(0, len(head) - MAX_BYTES)
     rest += len(message[MAX_BYTES:].encode("utf-8", "replace"))
+    if not rest:
+        return message
     return head[:MAX_BYTES].decode("utf-8", "ignore") + f"…[+{rest} bytes]"
 
 

@@ -446,6 +446,7 @@ async def test_a_full_disk_is_outlived_and_told(
         ("tab\there", "tab\there"),
         ("first\n2024 ERROR forged", "first\\n2024 ERROR forged"),
         ("dos line\r\n", "dos line"),
+        ("first\u2028forged\u2029too", "first�forged�too"),
         ("\u202eevil", "�evil"),
         ("<script>alert(1)</script>", "<script>alert(1)</script>"),
         ("key bkg_0123456789ab_AbC-_9 used", "key bkg_0123456789ab_*** used"),
@@ -474,6 +475,7 @@ def test_a_long_line_is_cut_at_16_kib_of_utf8(unit: str) -> None:
     assert 16_384 - size < len(text.encode()) <= 16_384
     assert abs(len(text.encode()) + int(rest.removesuffix(" bytes]")) - 100_000 * size) < size
     assert logtext.clean(unit * (16_384 // size)) == unit * (16_384 // size)
+    assert logtext.clean(kept) == kept
 
 
 @given(st.lists(st.text(max_size=40), max_size=40))
