@@ -111,7 +111,9 @@ class Collector:
             result.rows = tuple(row for key, rows in kept if key == ROWS for row in rows)
             result.figures = [Figure(*parts) for key, parts in kept if key == FIGURE]
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return  # broken off: the report of the last whole run stays
         seconds = time.monotonic() - self.begun
         results = list(self.results.values())
         overall = [Figure(what, value) for what, value in session.config.stash.get(OVERALL, [])]
