@@ -1,9 +1,10 @@
-"""Writes what can be derived into docs/: capabilities.md, and the tables of cli.md.
+"""Writes what can be derived into docs/: capabilities.md, and tables of cli.md and authors.md.
 
     python scripts/generate_docs.py [--check]
 
-Owns docs/capabilities.md whole, and in docs/cli.md the parts between `<!-- begin: … -->` and
-`<!-- end: … -->`. With --check nothing is written; the exit status says whether all is fresh.
+Owns docs/capabilities.md whole, and in docs/cli.md and docs/authors.md the parts between
+`<!-- begin: … -->` and `<!-- end: … -->`. With --check nothing is written; the exit status says
+whether all is fresh.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ sys.path.insert(0, str(ROOT))
 from bkg_workbench.cli import codes  # noqa: E402
 from bkg_workbench.cli.parser import make_parser  # noqa: E402
 from bkg_workbench.protocol.capabilities import HOST, PLUGINS, Capability  # noqa: E402
+from bkg_workbench.testing.conformance import CHECKS  # noqa: E402
 
 CAPABILITIES = ROOT / "docs" / "capabilities.md"
 CLI = ROOT / "docs" / "cli.md"
+AUTHORS = ROOT / "docs" / "authors.md"
 BY_HAND = "python scripts/generate_docs.py"
 EVERYWHERE = ("--help", "--workspace", "--json", "--debug")
 
@@ -46,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
 def generated() -> dict[Path, str]:
     """Every file with the content that it should have."""
     parts = {"verbs": _verbs(), "exit-codes": _exit_codes()}
-    return {CAPABILITIES: capabilities(), CLI: fill(_read(CLI), parts)}
+    authors = fill(_read(AUTHORS), {"checks": _checks()})
+    return {CAPABILITIES: capabilities(), CLI: fill(_read(CLI), parts), AUTHORS: authors}
 
 
 def fill(text: str, parts: dict[str, str]) -> str:
@@ -126,6 +130,11 @@ def fields(row: Capability) -> Iterator[str]:
 def _notes(row: Capability) -> str:
     words = [word for word in ("idempotent", "destructive", "stream") if getattr(row, word)]
     return ", ".join(words) or "–"
+
+
+def _checks() -> str:
+    rows = ([code(check.id), check.requirement, check.title] for check in CHECKS)
+    return table(["check", "", "what"], rows)
 
 
 # -- the command line ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes the hashed locks: requirements.lock (runtime and development), and one for each plug-in
-# that has a pyproject.toml. Universal (any platform, Python 3.11 up) and without any host name.
-# Versions that stand in a lock stay, unless --upgrade is given.
+# Writes the hashed locks: requirements.lock (runtime and development), one for each plug-in that
+# has a pyproject.toml, and one for the template of new ones. Universal (any platform, Python 3.11
+# up) and without any host name. Versions that stand in a lock stay, unless --upgrade is given.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v uv > /dev/null || { echo "lock: uv is needed (pip install uv)" >&2; exit 1; }
@@ -16,7 +16,16 @@ for project in plugins/*/pyproject.toml; do
     [[ -f $project ]] || continue
     compile "$project" -o "$(dirname "$project")/requirements.lock" "$@"
 done
-if grep -nE '://|--(index|extra-index|find-links)' requirements.lock plugins/*/requirements.lock 2>/dev/null; then
+# What `bkg new plugin --own-environment` begins with.
+template=bkg_workbench/cli/templates/own-environment
+aside=$(mktemp -d)
+trap 'rm -rf "$aside"' EXIT
+sed 's/@NAME@/name/' "$template/pyproject.toml.template" > "$aside/pyproject.toml"
+cp "$template/requirements.lock.template" "$aside/requirements.lock"
+compile "$aside/pyproject.toml" -o "$aside/requirements.lock" "$@"
+cp "$aside/requirements.lock" "$template/requirements.lock.template"
+if grep -nE '://|--(index|extra-index|find-links)' requirements.lock plugins/*/requirements.lock \
+    "$template/requirements.lock.template" 2>/dev/null; then
     echo "lock: a lock names a host (see above)" >&2
     exit 1
 fi

@@ -24,10 +24,8 @@ from bkg_workbench.cli.console import Console
 from bkg_workbench.cli.scaffold import Scaffold, shown
 from bkg_workbench.client.attach import attach, find_workspace
 from bkg_workbench.errors import HostNotFound, WorkspaceError
-from bkg_workbench.host.workspace import Workspace
+from bkg_workbench.host.inventory import offline
 from bkg_workbench.protocol.definition import Definition
-from bkg_workbench.store.configs import MIGRATIONS, Configs
-from bkg_workbench.store.database import Database
 
 DESCRIPTION = "Says hello, and counts"
 
@@ -131,22 +129,17 @@ def _definitions(root: Path, console: Console) -> Iterator[Definitions]:
 @contextmanager
 def _alone(root: Path, console: Console) -> Iterator[Definitions]:
     """As the workspace's owner for a moment: no Host can begin meanwhile."""
-    workspace = Workspace(root)
-    workspace.prepare()
-    workspace.lock()
-    database = Database(workspace.database, MIGRATIONS)
-    try:
-        configs = Configs(database, workspace.plugins, workspace.hidden)
-        loaded = asyncio.run(configs.load())
-        for notice in loaded.notices:
-            console.note(notice, "yellow")
-        yield Definitions(
-            frozenset(one.name for one in loaded.definitions),
-            lambda definition: asyncio.run(configs.set_definition(definition, _author() or "")),
-        )
-    finally:
-        database.close()
-        workspace.unlock()
+    with asyncio.Runner() as runner:
+        place = offline(root)
+        inventory, notices = runner.run(place.__aenter__())
+        try:
+            for notice in notices:
+                console.note(notice, "yellow")
+            names = runner.run(inventory.names())
+            author = _author() or ""
+            yield Definitions(names, lambda one: runner.run(inventory.define(one, author=author)))
+        finally:
+            runner.run(place.__aexit__(None, None, None))
 
 
 def _author() -> str | None:

@@ -154,6 +154,14 @@ class Inventory:
             (deleted if goes else kept).append(path)
         return Removal(deleted, kept)
 
+    async def names(self) -> frozenset[str]:
+        """The plug-ins that have a definition."""
+        return frozenset(one.name for one in (await self._configs.present()).definitions)
+
+    async def define(self, definition: Definition, *, author: str = "") -> None:
+        """Add a definition, or change it. Raises `StoreError`."""
+        await self._configs.set_definition(definition, author)
+
     async def want_rebuild(self, name: str) -> None:
         """Have the plug-in's own environment built anew at its next start.
 
