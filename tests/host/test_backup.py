@@ -355,7 +355,9 @@ def test_a_torn_archive_changes_nothing(used: Path, tmp_path: Path, share: float
     assert state_of(used) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", gzip.compress(b"nonsense" * 999)])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", gzip.compress(b"nonsense" * 999)], ids=range(3)
+)
 def test_what_is_no_archive_is_refused(used: Path, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "no.tar.gz"
     file.write_bytes(content)
