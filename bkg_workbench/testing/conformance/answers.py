@@ -70,10 +70,9 @@ async def answer_each(trial: Trial) -> str | None:
         question = await trial.ask(wire, name, payload=payload)
         try:
             response = await trial.answer(wire, question)
+            seen.append(f"{name}: {_told(trial, name, response)}")
         except Failed as failed:
             failures.append(str(failed))
-            continue
-        seen.append(f"{name}: {_told(trial, name, response)}")
     if failures:
         hint = "; where it needs another payload: --capability NAME --payload JSON"
         raise Failed(failures[0] + (hint if not trial.options.samples else ""))
