@@ -88,6 +88,7 @@ class LogIndex:
         self.last_seq = 0
         """The highest number in the index when it was opened."""
         self._database = Database(path, MIGRATIONS, clock, synchronous="OFF", check=False)
+        self.journal_trouble = self._database.journal_trouble
         self._cursors: dict[str, _Cursor] = {}
         self._pending: Future[None] | None = None
         self._is_open = False
@@ -104,10 +105,6 @@ class LogIndex:
             self._suffer(error)
         for damaged in self._database.path.parent.glob("index.db.corrupt-*"):
             damaged.unlink(missing_ok=True)
-
-    def journal_trouble(self) -> str | None:
-        """As `Database.journal_trouble`."""
-        return self._database.journal_trouble()
 
     def _open(self) -> None:
         try:
