@@ -14,11 +14,12 @@ from typing import Any
 from bkg_workbench._version import __version__
 from bkg_workbench.cli import codes
 from bkg_workbench.cli.authors import add_author_verbs
+from bkg_workbench.cli.upkeep import add_upkeep_verbs
 
 EPILOG = f"""\
 A workspace is the folder with plugins/plugins.json: --workspace, else BKG_WORKSPACE, else the
-nearest folder above this one. All verbs but init, host, doctor, new and conformance need its Host
-to run.
+nearest folder above this one. All verbs but init, host, doctor, new, conformance, backup, restore
+and plugins need its Host to run.
 
 exit codes:
 {codes.listed()}
@@ -78,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_request_verbs(verbs)
     _add_config(verbs)
     add_author_verbs(verbs, _verb, seconds)
+    add_upkeep_verbs(verbs, _verb, seconds)
     return parser
 
 

@@ -22,13 +22,13 @@ import msgspec
 from bkg_workbench._version import __version__
 from bkg_workbench.client.attach import MARK
 from bkg_workbench.errors import StoreError, WorkspaceError, WorkspaceOwned
+from bkg_workbench.host import settings
 from bkg_workbench.host.workspace import Workspace, write_private
 from bkg_workbench.store import archive, configs, samples
 from bkg_workbench.store.archive import Manifest, Source
 
 DATABASES = {"bkg.db": len(configs.MIGRATIONS), "samples.db": len(samples.MIGRATIONS)}
 """The databases of a workspace, each with the newest layout that this version knows."""
-SETTINGS = "bkg.toml"
 JOURNAL = "restore.json"
 SCRATCH, STAGED, ASIDE = ".backup-", ".restore-", "before-restore-"
 """How the names of folders in `.bkg` begin: at work, unpacked, and put aside."""
@@ -120,7 +120,7 @@ def _refuse_during_restore(workspace: Workspace, made: Path | None = None) -> No
 def _sources(workspace: Workspace, scratch: Path) -> tuple[list[Source], list[str]]:
     left_out: list[str] = []
     sources = [*_settled(workspace, scratch)]
-    toml = workspace.root / SETTINGS
+    toml = workspace.root / settings.FILE
     found = [toml] if toml.is_file() else []
     found += sorted(workspace.plugins.glob("*/config.json"))
     for folder in sorted(workspace.hidden.glob("plugins/*/data")):
@@ -279,7 +279,7 @@ def _moves(workspace: Workspace, staged: Path, manifest: Manifest) -> list[tuple
     places = [
         f".bkg/{name}{ending}" for name in DATABASES for ending in ("", "-wal", "-shm", "-journal")
     ]
-    places += [MARK.as_posix(), SETTINGS]
+    places += [MARK.as_posix(), settings.FILE]
     paths = [member.path for member in manifest.members]
     places += [path for path in paths if path.endswith("/config.json") and path[0] != "."]
     data = {"/".join(path.split("/")[:4]) for path in paths if path.startswith(".bkg/plugins/")}

@@ -24,7 +24,7 @@ from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.host import backup, checks, health, launch, ports, troubles
+from bkg_workbench.host import backup, checks, health, launch, ports, settings, troubles
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.services import Services
@@ -91,8 +91,9 @@ class Engine:
         self.configs = Configs(self.database, workspace.plugins, workspace.hidden, self.clock)
         self.configurator = Configurator(self)
         self.canaries = Canaries(self)
-        self.logs = Logs(workspace.logs, self.clock)
-        self.samples = Samples(workspace.hidden / "samples.db", self.clock)
+        kept = settings.read(workspace.root)
+        self.logs = Logs(workspace.logs, self.clock, files=kept.log_file)
+        self.samples = Samples(workspace.hidden / "samples.db", self.clock, kept=kept.kept())
         self.supervisor = Supervisor(
             prepare=self._prepare,
             on_moved=self._moved,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 FILE_BYTES = 10 * 1024 * 1024
 FILES = 5
+MOST_FILES = 100
 
 _SEQ = re.compile(rb'\A\{"seq":([0-9]+),')
 _TAIL = 256 * 1024
@@ -56,6 +57,16 @@ class LogFile:
             for number in reversed(range(files))
             if (segment := _read_segment(self._path(number)))
         ]
+        self.given_up = self._give_up_beyond()
+        """The last number that was given up since fewer files are kept than before; None: none."""
+
+    def _give_up_beyond(self) -> int | None:
+        last = None
+        for number in range(self._files, MOST_FILES):
+            if segment := _read_segment(self._path(number)):
+                last = max(last or 0, segment.last_seq)
+                segment.path.unlink(missing_ok=True)
+        return last
 
     def _path(self, number: int) -> Path:
         return self._folder / (f"{self.name}.{number}.jsonl" if number else f"{self.name}.jsonl")

@@ -354,6 +354,8 @@ class Logs:
         if file is None:
             file = self._files[name] = self._make_file(self.folder, name)
             self._index.add(file)
+            if file.given_up is not None:
+                self._index.forget(name, file.given_up)
         return file
 
     def _tell(self, plugin: str, records: list[Record], dropped: int) -> None:

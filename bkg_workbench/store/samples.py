@@ -10,6 +10,7 @@ import contextlib
 import math
 import sqlite3
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,25 @@ _COLUMNS = {
 
 
 class Samples:
-    """The rows in the file `path`. Adding never raises and works from any thread."""
+    """The rows in the file `path`. Adding never raises and works from any thread.
 
-    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+    `kept`: rows and milliseconds that are kept of each kind, as `KEPT`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock | None = None,
+        *,
+        kept: Mapping[str, tuple[int, int]] = KEPT,
+    ) -> None:
         self.dropped = 0
         """Rows that were not kept: too many waited, or the disk failed."""
         self.trouble: str | None = None
         """Why rows cannot be stored at the moment."""
         self._clock = clock or SystemClock()
         self._database = Database(path, MIGRATIONS, self._clock, check=False)
+        self._kept = kept
         self._lock = threading.Lock()
         self._waiting: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in KEPT}
         self._since_prune = dict.fromkeys(KEPT, PRUNE_EVERY)
@@ -223,7 +234,7 @@ class Samples:
                 self._prune(connection, kind)
 
     def _prune(self, connection: sqlite3.Connection, kind: str) -> None:
-        count, age = KEPT[kind]
+        count, age = self._kept[kind]
         oldest = self._clock.now_ms() - age
         connection.execute(
             f"DELETE FROM {kind} WHERE seq <= (SELECT MAX(seq) FROM {kind}) - ? OR seq < "

@@ -86,7 +86,7 @@ def test_config_save_keeps_its_version_apart_from_the_programs_own() -> None:
 @pytest.mark.parametrize(
     "line",
     ["nonsense", "call", "start", "logs -n many", "logs -n -1", "logs --level loud", "config",
-     "call x.y --timeout 0", "call x.y --timeout nan", "restore x", "status a b", "--js status"],
+     "call x.y --timeout 0", "call x.y --timeout nan", "restore x y", "status a b", "--js status"],
 )  # fmt: skip
 def test_a_wrong_command_line_ends_with_2_and_says_why(
     line: str, capsys: pytest.CaptureFixture[str]
