@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+# Seconds of each run: see bkg_workbench/widgets/pages.py.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 pytest_plugins = ["tests.reliability", "tests.leaks"]
 
 # A plug-in's package is installed nowhere: it lies beside its tests.

@@ -38,7 +38,7 @@ usable() { # of the same Python, and not moved here from another place
 if command -v uv > /dev/null; then
     echo "setup: building .venv with uv"
     usable || uv venv --quiet --clear --python "$python" .venv
-    install=(uv pip install --quiet --python .venv/bin/python)
+    install=(uv pip install --quiet --compile-bytecode --python .venv/bin/python)
 else
     echo "setup: building .venv with pip (uv on PATH would be quicker)"
     if ! usable || ! .venv/bin/python -m pip --version > /dev/null 2>&1; then

@@ -11,10 +11,16 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+# ruff: noqa: E402
+# Jupyter's event log imports jsonschema, which builds a grammar of IRIs where this package is
+# there: three to six seconds of every start, for a format that no event of Jupyter's has.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_server.base.handlers import JupyterHandler
