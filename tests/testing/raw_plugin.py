@@ -156,7 +156,8 @@ class Raw:
             await self.send(**envelope)
 
     async def serve(self, request: dict[str, Any]) -> None:
-        await asyncio.sleep(0.01)
+        # Long enough for a cancel that is sent right after the request to come first.
+        await asyncio.sleep(1.0 if "drops-cancelled" in FAULTS else 0.01)
         request_id, name = request["requestId"], request["capability"]
         if name == "raw.echo":
             payload = request.get("payload")

@@ -21,14 +21,6 @@ SAMPLES = {"raw.echo": {"text": "hi"}, "raw.count": {"to": 3}}
 
 pytestmark = pytest.mark.timeout(180)
 
-SEEN_BY = {
-    "answer.once": ["answer.unknown"],
-    "answer.output": ["answer.each"],
-    "wire.streams": ["stream.closed"],
-    "stop.status": ["stop.exits"],
-}
-"""What has to be asked before there is something to be judged."""
-
 
 def raw_plugin(place: Path, *faults: str, start: str | None = None) -> Path:
     """The start script of a raw plug-in with these faults."""
@@ -106,56 +98,91 @@ def test_without_a_token_it_is_known_by_its_process(tmp_path: Path) -> None:
 
 # -- what is not --------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("fault", "id", "words"),
+    ("faults", "only", "expected"),
     [
-        ("attach", "start.connects", "/attach"),
-        ("wrong-token", "start.token", "another token in register.token"),
-        ("log-first", "register.first", "me first"),
-        ("no-capabilities-field", "register.fields", "capabilities"),
-        ("bad-name", "register.name", "a register as somebody"),
-        ("bad-capability", "register.capabilities", "'Not A Name'"),
-        ("bad-config-schema", "register.config-schema", "strong"),
-        ("bad-schema", "register.meta", "meta.schemas[raw.echo].input"),
-        ("no-config-file", "register.config-file", "BKG_PLUGIN_CONFIG_PATH"),
-        ("no-beat", "beat.first", "no health envelope within 5 s"),
-        ("one-beat", "beat.interval", "1 beats, then nothing"),
-        ("own-interval", "beat.interval", "heartbeatSeconds 1 in the welcome"),
-        ("mute-unknown", "answer.unknown", "nothing within"),
-        ("wrong-id", "answer.each", "expected: one response with this requestId"),
-        ("wrong-id", "answer.once", "no request has this requestId"),
-        ("twice", "answer.once", "was answered 2 times"),
-        ("no-sentence", "answer.once", "a sentence in `error`"),
-        ("bad-output", "answer.output", "expected: data that matches"),
-        ("dies-of-odd", "input.odd", "exit 3"),
-        ("dies-of-huge", "input.huge", "exit 3"),
-        ("answers-unknown", "input.unknown", "conformance.future"),
-        ("drops-cancelled", "cancel.answered", "nothing within"),
-        ("answers-cancel", "cancel.answered", "nothing to the cancels"),
-        ("gap", "stream.closed", "seq 0, 2, 3"),
-        ("gap", "wire.streams", "seq 1 was due"),
-        ("late-chunk", "wire.streams", "came after the response"),
-        ("endless-stream", "stream.closed", "expected: one response"),
-        ("always-streams", "stream.whole", "3 chunks"),
-        ("no-config", "config.answered", "nothing within"),
-        ("odd-config", "config.answered", '"done"'),
-        ("early-progress", "wire.additions", "before it was welcomed"),
-        ("not-json", "wire.envelopes", "{nonsense"),
-        ("bad-beat", "wire.envelopes", "splendid"),
-        ("bad-log", "wire.logs", "loud"),
-        ("bad-timestamp", "wire.logs", "yesterday"),
-        ("bad-telemetry", "wire.telemetry", "entries is no number"),
-        ("ignores-term", "stop.exits", "was killed"),
-        ("exit-code", "stop.status", "exit 7"),
+        ("attach", "register", {"start.connects": "/attach"}),
+        ("log-first", "register", {"register.first": "me first"}),
+        ("no-capabilities-field", "register", {"register.fields": "capabilities"}),
+        (
+            "wrong-token bad-name bad-capability bad-config-schema bad-schema no-config-file",
+            "register",
+            {
+                "start.token": "another token in register.token",
+                "register.name": "a register as somebody",
+                "register.capabilities": "'Not A Name'",
+                "register.config-schema": "strong",
+                "register.meta": "meta.schemas[raw.echo].input",
+                "register.config-file": "BKG_PLUGIN_CONFIG_PATH",
+            },
+        ),
+        ("no-beat", "beat.first", {"beat.first": "no health envelope within 5 s"}),
+        ("one-beat", "beat", {"beat.interval": "1 beats, then nothing"}),
+        ("own-interval", "beat", {"beat.interval": "heartbeatSeconds 1 in the welcome"}),
+        ("mute-unknown", "answer.unknown", {"answer.unknown": "nothing within"}),
+        (
+            "wrong-id",
+            "answer.unknown answer.once",
+            {
+                "answer.unknown": "expected: one response with this requestId",
+                "answer.once": "no request has this requestId",
+            },
+        ),
+        ("twice", "answer.unknown answer.once", {"answer.once": "was answered 2 times"}),
+        ("no-sentence", "answer.unknown answer.once", {"answer.once": "a sentence in `error`"}),
+        ("bad-output", "answer.each answer.output", {"answer.output": "data that matches"}),
+        ("dies-of-odd", "input.odd", {"input.odd": "exit 3"}),
+        ("dies-of-huge", "input.huge", {"input.huge": "exit 3"}),
+        ("answers-unknown", "input.unknown", {"input.unknown": "conformance.future"}),
+        ("drops-cancelled", "cancel", {"cancel.answered": "nothing within"}),
+        ("answers-cancel", "cancel", {"cancel.answered": "nothing to the cancels"}),
+        (
+            "gap always-streams",
+            "stream wire.streams",
+            {
+                "stream.closed": "seq 0, 2, 3",
+                "stream.whole": "3 chunks",
+                "wire.streams": "seq 1 was due",
+            },
+        ),
+        ("late-chunk", "stream wire.streams", {"wire.streams": "came after the response"}),
+        ("endless-stream", "stream.closed", {"stream.closed": "expected: one response"}),
+        ("no-config", "config.answered", {"config.answered": "nothing within"}),
+        ("odd-config", "config.answered", {"config.answered": '"done"'}),
+        (
+            "early-progress not-json bad-log bad-telemetry",
+            "answer.unknown wire",
+            {
+                "wire.additions": "before it was welcomed",
+                "wire.envelopes": "{nonsense",
+                "wire.logs": "loud",
+                "wire.telemetry": "entries is no number",
+            },
+        ),
+        (
+            "bad-beat bad-timestamp",
+            "answer.unknown wire",
+            {"wire.envelopes": "splendid", "wire.logs": "yesterday"},
+        ),
+        ("ignores-term", "stop", {"stop.exits": "was killed"}),
+        ("exit-code", "stop", {"stop.status": "exit 7"}),
     ],
 )
 def test_each_fault_fails_the_check_that_names_it(
-    tmp_path: Path, fault: str, id: str, words: str
+    tmp_path: Path, faults: str, only: str, expected: dict[str, str]
 ) -> None:
-    more = SEEN_BY.get(id, [])
-    report = check(raw_plugin(tmp_path, fault), only=["register", id, *more], timeout=1)
+    script = raw_plugin(tmp_path, *faults.split())
+    report = check(script, only=only.split(), timeout=1)
     found = faults_of(report)
-    assert words in found.get(id, f"no fault: {report.as_json()}")
-    assert report.passed is (report.of(id).requirement == "SHOULD")
+    for id, words in expected.items():
+        assert words in found.get(id, f"no fault: {report.as_json()}")
+    assert set(found) == set(expected)
+    assert not report.passed
+
+
+def test_settings_that_are_not_read_are_a_fault_that_fails_nothing(tmp_path: Path) -> None:
+    report = check(raw_plugin(tmp_path, "no-config-file"), only=["register"])
+    assert set(faults_of(report)) == {"register.config-file"}
+    assert report.passed
 
 
 def test_the_reason_says_what_was_sent_what_came_and_what_was_expected(tmp_path: Path) -> None:

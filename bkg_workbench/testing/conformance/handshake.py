@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import Any
@@ -88,10 +89,18 @@ async def register_first(trial: Trial) -> str | None:
         if wire.closed is not None and wire.closed.code == 1003:
             came = "a binary frame; the bus carries text frames"
         raise told(came=came, expected=expected)
-    if b'"register"' not in wire.first[:4096]:
+    if not _is_register(wire.first):
         raise told(came=wire.first_problem or shown(wire.first), expected=expected)
     taken = (wire.first_at or wire.opened) - wire.opened
     return f"after {taken:.2f} s, {len(wire.first)} bytes"
+
+
+def _is_register(frame: bytes) -> bool:
+    """Whether a frame means to be one; whether it is well-formed is another question."""
+    try:
+        return bool(json.loads(frame).get("type") == "register")
+    except (ValueError, AttributeError, RecursionError):
+        return b'"register"' in frame
 
 
 @check(CHECKS, "register.fields", "register has the fields and types of the protocol")
@@ -99,6 +108,8 @@ async def register_fields(trial: Trial) -> str | None:
     wire = trial.first.wires[0] if trial.first and trial.first.wires else None
     if wire is None or wire.first is None:
         raise Skipped("no first message came")
+    if not _is_register(wire.first):
+        raise Skipped("its first message is no register")
     if wire.register is None:
         raise told(
             came=wire.first_problem or "nothing",
