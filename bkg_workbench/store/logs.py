@@ -25,7 +25,8 @@ from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.protocol.capabilities import QueryLogs
 from bkg_workbench.store import logtext
 from bkg_workbench.store.logfiles import LogFile, names_in
-from bkg_workbench.store.logindex import LogIndex, select
+from bkg_workbench.store.logindex import LogIndex
+from bkg_workbench.store.logsearch import select
 
 QUEUE_RECORDS = 500_000
 QUEUE_BYTES = 64 * 1024 * 1024

@@ -19,7 +19,7 @@ from bkg_workbench.cli.times import instant
 from bkg_workbench.client.records import Records
 from bkg_workbench.errors import InvalidParams, WorkspaceError
 from bkg_workbench.protocol.capabilities import QueryLogs
-from bkg_workbench.store.logindex import select
+from bkg_workbench.store.logsearch import select
 
 NOW = 1_790_000_000_000
 

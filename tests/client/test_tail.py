@@ -18,7 +18,7 @@ from bkg_workbench.client.records import Records
 from bkg_workbench.client.tail import Tail
 from bkg_workbench.errors import HostGone
 from bkg_workbench.protocol.capabilities import QueryLogs
-from bkg_workbench.store.logindex import select
+from bkg_workbench.store.logsearch import select
 
 PLUGINS = ("a", "b", "host")
 PIECE = 3

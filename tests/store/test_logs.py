@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bkg_workbench.bus.clock import ManualClock
 from bkg_workbench.errors import InvalidParams
 from bkg_workbench.protocol.capabilities import QueryLogs
-from bkg_workbench.store import logindex, logs, logtext
+from bkg_workbench.store import logindex, logs, logsearch, logtext
 from bkg_workbench.store.logfiles import LogFile
 from bkg_workbench.store.logs import Batch, Logs
 
@@ -152,7 +152,7 @@ async def test_paging_by_next_meets_every_record_once(opened: Opener) -> None:
 async def test_text_is_found_in_old_and_new_rows_alike(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logindex, "RECENT_ROWS", 10)
+    monkeypatch.setattr(logsearch, "RECENT_ROWS", 10)
     monkeypatch.setattr(logindex, "TEXT_ROWS", 20)
     one = opened()
     say(one, *(f"number {n} {'needle' if n % 20 == 3 else 'hay'}" for n in range(200)))
@@ -167,7 +167,7 @@ async def test_text_is_found_in_old_and_new_rows_alike(
 async def test_a_regex_that_is_none_or_runs_away_is_told(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logindex, "REGEX_SECONDS", 0.2)
+    monkeypatch.setattr(logsearch, "REGEX_SECONDS", 0.2)
     one = opened()
     say(one, "ab" * 5000 + "!")
     with pytest.raises(InvalidParams, match="not a regular expression"):
