@@ -14,6 +14,7 @@ import pytest
 from bkg_workbench.errors import InvalidParams
 from bkg_workbench.testing import Report, check_conformance
 from bkg_workbench.testing.conformance import CHECKS, Result
+from tests.helpers import processes_of
 
 RAW = Path(__file__).with_name("raw_plugin.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -329,3 +330,19 @@ def test_every_check_has_an_id_of_its_own() -> None:
     ids = [check.id for check in CHECKS]
     assert len(ids) == len(set(ids))
     assert all(check.requirement in ("MUST", "SHOULD") and check.title for check in CHECKS)
+
+
+def test_a_run_leaves_nothing_behind_though_it_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def cut(result: Result) -> None:
+        if result.id == "register.first":
+            raise KeyboardInterrupt
+
+    script = raw_plugin(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        check(script, on_result=cut)
+    assert list(tmp_path.glob("bkg-conformance-*")) == []
+    assert processes_of(tmp_path) == {}

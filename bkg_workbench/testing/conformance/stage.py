@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -145,15 +146,18 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        # In reverse, and each step whatever became of the one before.
+        async with AsyncExitStack() as steps:
+            steps.callback(self._clean)
+            steps.push_async_callback(self._stop_reading)
+            steps.push_async_callback(self._server.close)
             if self.life is not None and self.life.exit is None:
                 await self.end(self.life)
-        finally:
-            await self._server.close()
-            for reader in tuple(self._readers):
-                reader.cancel()
-            await asyncio.gather(*self._readers, return_exceptions=True)
-            self._clean()
+
+    async def _stop_reading(self) -> None:
+        for reader in tuple(self._readers):
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
 
     def _clean(self) -> None:
         if self.config is not None:
