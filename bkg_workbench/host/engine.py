@@ -15,37 +15,31 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bkg_workbench._version import __version__
-from bkg_workbench.bus.calls import Finished
 from bkg_workbench.bus.clock import Clock, SystemClock
-from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.hub import Hub
 from bkg_workbench.bus.identity import Tokens
 from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.host import backup, checks, health, launch, ports, settings, troubles
+from bkg_workbench.host import backup, checks, launch, ports, settings, troubles
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
+from bkg_workbench.host.ear import Ear
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
 from bkg_workbench.host.workspace import Workspace
 from bkg_workbench.protocol.definition import Definition
-from bkg_workbench.protocol.envelopes import Health, Log, Register, Telemetry
 from bkg_workbench.protocol.state import (
     AnyStateEvent,
-    Beat,
-    Beaten,
     Cleared,
     Defined,
-    Disconnected,
     Moved,
     Notice,
     Noticed,
     Port,
     Ported,
     Prepared,
-    Registered,
     Removed,
     WorkbenchState,
     fold,
@@ -62,7 +56,6 @@ from bkg_workbench.supervisor.supervisor import Supervisor
 _log = logging.getLogger(__name__)
 
 RESCAN_SECONDS = 2.0
-SAMPLE_SECONDS = 5.0
 MOVE_LEVELS = {"degraded": "warn", "backoff": "warn", "failed": "error"}
 
 
@@ -104,10 +97,11 @@ class Engine:
             spawn=spawn,
         )
         self.tokens = Tokens(self.supervisor.owner_of_connection)
-        self.router = Router(self.clock, self, checks.check)
+        self.ear = Ear(self)
+        self.router = Router(self.clock, self.ear, checks.check)
         self.hub = Hub(
             clock=self.clock,
-            listener=self,
+            listener=self.ear,
             tokens=self.tokens,
             router=self.router,
             instance=self.instance,
@@ -116,8 +110,7 @@ class Engine:
         self._server: Server | None = None
         self.port = 0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._sampled: dict[str, float] = {}
-        self._spawn_tokens: dict[str, str] = {}
+        self.spawn_tokens: dict[str, str] = {}
         self._closed = False
         self._ending: asyncio.Task[None] | None = None
         self._loaded: Loaded | None = None
@@ -139,8 +132,8 @@ class Engine:
         self.hub.start()
         if listen:
             await self._listen()
-        self._spawn(self._rescan(), "host-rescan")
-        self._spawn(self._sample(), "host-sampler")
+        self.spawn(self._rescan(), "host-rescan")
+        self.spawn(self.ear.sample(), "host-sampler")
         self.canaries.resume()
         if autostart:
             self.supervisor.autostart()
@@ -232,7 +225,8 @@ class Engine:
         self.workspace.remove_connection_file(self.instance)
         self.supervisor.abandon()
 
-    def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
+    def spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
+        """Run a coroutine until its end or the Host's."""
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -271,7 +265,7 @@ class Engine:
         present = {d.name for d in loaded.definitions}
         for name in set(self.state.plugins) - present - self._leaving:
             self._leaving.add(name)
-            self._spawn(self._forget(name), f"host-forget-{name}")
+            self.spawn(self._forget(name), f"host-forget-{name}")
         for text in loaded.notices:
             self.notice(f"config:{text[:60]}", text)
 
@@ -284,7 +278,7 @@ class Engine:
         self.router.define(name, definition.capabilities, definition.calls)
         self.supervisor.define(definition)
         self.emit(Defined(plugin=name, definition=definition, config_version=version))
-        self._spawn(self.configurator.judge(name), f"host-judge-{name}")
+        self.spawn(self.configurator.judge(name), f"host-judge-{name}")
 
     async def _forget(self, name: str) -> None:
         try:
@@ -320,7 +314,7 @@ class Engine:
         name = definition.name
         await self.configurator.write_runtime(name)
         token = self.tokens.issue(name, generation)
-        self._spawn_tokens[name] = token
+        self.spawn_tokens[name] = token
         env = launch.environment(
             definition,
             self.workspace,
@@ -353,120 +347,7 @@ class Engine:
     async def _drain(self, name: str, seconds: float) -> None:
         await self.router.drain(name, seconds)
 
-    # -- the hub tells (Listener) ---------------------------------------------------------------
-    def registered(
-        self,
-        connection: Connection,
-        register: Register,
-        routed: tuple[str, ...],
-        refused: tuple[str, ...],
-    ) -> None:
-        """A plug-in is connected."""
-        name = connection.name
-        self.emit(
-            Registered(
-                plugin=name,
-                port=register.port,
-                capabilities=routed,
-                conflicts=refused,
-                meta=register.meta or {},
-                config_schema=register.config_schema,
-            )
-        )
-        self.supervisor.registered(name, connection.generation)
-        if refused:
-            listed = ", ".join(refused)
-            self.notice(
-                f"conflict:{name}",
-                f"{name} registered capabilities that its definition does not declare: {listed}. "
-                "They are not routed.",
-            )
-        else:
-            self.clear(f"conflict:{name}")
-        self._spawn(self._remember(name, register.config_schema), f"host-schema-{name}")
-        self._watch(connection, register.port)
-
-    def _watch(self, connection: Connection, port: int | str) -> None:
-        """Ask the health path for as long as the connection lasts."""
-        name, generation = connection.name, connection.generation
-        check = self.state.plugins[name].definition.healthcheck
-        if check is None or not isinstance(port, int):
-            return
-
-        def tell(status: Any, detail: str) -> None:
-            self.supervisor.beat(name, generation, status, sign="http", detail=detail)
-
-        token = self._spawn_tokens.get(name, "")
-        task = self._spawn(
-            health.watch(check, port, token, self.clock, tell), f"host-health-{name}"
-        )
-        connection.closing.append(lambda: _cancel(task))
-
-    async def _remember(self, name: str, schema: dict[str, Any] | None) -> None:
-        if schema is not None:
-            await self.configs.remember_schema(name, schema)
-        await self.configurator.judge(name, restart_needed=False)
-
-    def disconnected(self, connection: Connection, why: str) -> None:
-        """A plug-in's connection has gone."""
-        self.emit(Disconnected(plugin=connection.name))
-        self.supervisor.disconnected(connection.name, connection.generation)
-
-    def beat(self, connection: Connection, beat: Health) -> None:
-        """A health beat."""
-        status, detail = beat.status, beat.detail
-        shown = Beat(at=self.clock.now_ms(), status=status, detail=detail)
-        self.emit(Beaten(plugin=connection.name, beat=shown))
-        self.supervisor.beat(connection.name, connection.generation, status, detail=detail or "")
-
-    def logged(self, connection: Connection, log: Log) -> None:
-        """A log line."""
-        stamp = log.timestamp
-        self.logs.append(connection.name, "log", log.level, log.message, timestamp=stamp)
-
-    def sampled(self, connection: Connection, telemetry: Telemetry) -> None:
-        """A telemetry sample of a plug-in's own."""
-        self._sampled[connection.name] = self.clock.monotonic()
-        self._add_sample(
-            connection.name, telemetry.cpu, telemetry.mem_bytes, dict(telemetry.numbers)
-        )
-
-    def flooded(self, connection: Connection, lines: int) -> None:
-        """Log lines were dropped before they became any."""
-        self.logs.miss(connection.name, lines)
-
-    def finished(self, record: Finished) -> None:
-        """A request has its answer."""
-        if not record.capability.startswith("host."):
-            self.samples.add_call(record)
-            self.canaries.observe(record)
-
-    def refused(self, code: str, text: str) -> None:
-        """A peer was turned away or struck."""
-        self.logs.append("host", "host", "warn", f"{code}: {text}")
-
-    def settings(self, plugin: str) -> dict[str, Any] | None:
-        """The effective settings, for `welcome`."""
-        return self.configurator.last(plugin)
-
-    # -- telemetry and logs ---------------------------------------------------------------------
-    async def _sample(self) -> None:
-        """Measure the process trees of plug-ins that send no telemetry of their own."""
-        while True:
-            await self.clock.sleep(SAMPLE_SECONDS)
-            now = self.clock.monotonic()
-            for name, sample in self.supervisor.samples().items():
-                if now - self._sampled.get(name, -1e9) > 3 * SAMPLE_SECONDS:
-                    self._add_sample(name, sample.cpu, sample.mem_bytes, {})
-
-    def _add_sample(
-        self, name: str, cpu: float | None, mem_bytes: float | None, numbers: dict[str, float]
-    ) -> None:
-        at = self.clock.now_ms()
-        self.samples.add_sample(name, at, cpu, mem_bytes, numbers)
-        data = {**numbers, "plugin": name, "at": at, "cpu": cpu, "mem_bytes": mem_bytes}
-        self.subscriptions.publish("telemetry", data)
-
+    # -- logs -----------------------------------------------------------------------------------
     def _log_batch(self, batch: Batch) -> None:
         # Called on the log writer's thread.
         if not self._closed:
@@ -481,7 +362,3 @@ class Engine:
 def _sweep(tags: list[str]) -> None:
     for tag in tags:
         sweep(tag)
-
-
-def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()

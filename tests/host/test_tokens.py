@@ -21,13 +21,13 @@ def test_tokens_lie_where_they_must_and_nowhere_else(workspace: Path) -> None:
     write_plugin(workspace)
     with Host(workspace) as host, attach(workspace) as bench:
         host.start("demo")
-        tokens = {host._engine.token, *host._engine._spawn_tokens.values()}
+        tokens = {host._engine.token, *host._engine.spawn_tokens.values()}
         assert len(tokens) == 2
         bench.call("demo.greet", {"name": "Ada"})
         with pytest.raises(Exception, match=r"demo\.fail"):
             bench.call("demo.fail", {})
         host.restart("demo")
-        tokens |= set(host._engine._spawn_tokens.values())
+        tokens |= set(host._engine.spawn_tokens.values())
         assert len(tokens) == 3
         eventually(lambda: bench.logs("demo", text="greeting"))
         shown = [repr(host), repr(bench), str(bench.state), str(bench.info())]
