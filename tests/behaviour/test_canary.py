@@ -75,9 +75,9 @@ def test_a_jump_of_the_error_rate_takes_them_back(host: Host) -> None:
     for _ in range(10):
         with pytest.raises(PluginFailure):
             host.call("demo.work")
-    eventually(lambda: mood(host) == "good")
-    host.call("demo.work")
     (notice,) = eventually(lambda: host.state.notices)
+    assert mood(host) == "good"
+    host.call("demo.work")
     assert "10 of 10 requests failed" in notice.text
     newest = max(host.config_history("demo"), key=lambda one: one["version"])
     assert newest["author"] == "canary"
