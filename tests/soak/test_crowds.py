@@ -57,13 +57,14 @@ def test_fifty_plugins_start_at_most_eight_at_a_time(workspace: Path, record: Re
         starting = [p for p in state.plugins.values() if p.state == "starting" and p.pid]
         most = max(most, len(starting))
 
-    lag = Lag()
-    with Host(workspace, autostart=False) as host:
+    with Lag() as lag, Host(workspace, autostart=False) as host:
         host.on_change(look)
         measuring = host._portal.start(lag.measure())
         begun = time.monotonic()
         host._portal.run(_autostart(host))
-        eventually(lambda: {p.state for p in host.plugins()} == {"running"}, timeout=300)
+        eventually(
+            lambda: {p.state for p in host.state.plugins.values()} == {"running"}, timeout=300
+        )
         record.figure("plug-ins", PLUGINS)
         record.figure("all up after", time.monotonic() - begun, "s")
         record.figure("starting at a time", most)

@@ -58,8 +58,7 @@ def test_ten_thousand_lines_a_second_are_all_kept_or_counted(
 ) -> None:
     lines = int(PER_SECOND * budget.seconds(60, least=10))
     write_flood(workspace)
-    lag = Lag()
-    with Host(workspace) as host:
+    with Lag() as lag, Host(workspace) as host:
         host.start("demo")
         measuring = host._portal.start(lag.measure())
         answer = host.call(
