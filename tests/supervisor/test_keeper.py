@@ -109,7 +109,9 @@ def test_the_command_has_no_stdin_and_no_other_descriptors(tmp_path: Path):
 def test_the_command_has_default_signals_and_no_core_dumps(tmp_path: Path):
     grep = script(tmp_path, "exec grep -E '^Sig(Ign|Blk)' /proc/self/status", "grep.sh")
     _, _, out, _ = run("--", str(grep))
-    assert [int(line.split()[1], 16) for line in out.splitlines()] == [0, 0]
+    # 32 and 33 are the C library's own: it blocks them for moments, and lets nobody change them.
+    own = 0b11 << 31
+    assert [int(line.split()[1], 16) & ~own for line in out.splitlines()] == [0, 0]
     _, _, out, _ = run("--", str(script(tmp_path, "ulimit -c; ulimit -Sn; ulimit -Hn")))
     core, soft, hard = out.split()
     assert core == b"0"
