@@ -74,6 +74,18 @@ def processes_of(workspace: Path) -> dict[int, str]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs. One that has ended and is not reaped yet does not.
+
+    In a container whose first process reaps nobody, an orphan stays in /proc for ever.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def kill(pids: Iterable[int]) -> None:
     """SIGKILL to each; those that are gone already are left out."""
     for pid in pids:

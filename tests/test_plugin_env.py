@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bkg_workbench import plugin_env
-from tests.helpers import eventually
+from tests.helpers import eventually, is_alive
 
 HASH = "--hash=sha256:" + "0" * 64
 
@@ -180,7 +180,7 @@ def test_a_builder_that_is_killed_leaves_no_half_environment(
     if number == signal.SIGTERM:
         assert environments(cache) == []
         assert builder.returncode == 128 + signal.SIGTERM
-        eventually(lambda: not Path(f"/proc/{tool}").exists())
+        eventually(lambda: not is_alive(tool))
     else:
         os.kill(tool, signal.SIGKILL)  # the keeper's work in a real start
         assert len(environments(cache)) == 1

@@ -15,7 +15,7 @@ from bkg_workbench import Host, attach
 from bkg_workbench.cli.app import main
 from bkg_workbench.errors import AlreadyRegistered, InvalidParams, PluginNotFound, WorkspaceOwned
 from bkg_workbench.host.inventory import offline
-from tests.helpers import eventually
+from tests.helpers import eventually, is_alive
 from tests.plugins import CAPABILITIES, DEMO, write_plugin
 
 pytestmark = pytest.mark.timeout(120)
@@ -205,7 +205,7 @@ def test_remove_stops_it_and_keeps_its_files(workspace: Path) -> None:
             "deleted": [],
             "kept": ["plugins/demo", ".bkg/plugins/demo"],
         }
-        assert not Path(f"/proc/{pid}").exists()
+        assert not is_alive(pid)
         assert host.plugins() == []
         assert "demo" not in host.state.plugins
         with pytest.raises(PluginNotFound):

@@ -13,7 +13,7 @@ import pytest
 
 from bkg_workbench import Host, Workbench, attach
 from tests.e2e.kernels import UP, kernel
-from tests.helpers import eventually, processes_of
+from tests.helpers import eventually, is_alive, processes_of
 from tests.plugins import write_plugin
 from tests.reliability import Record
 from tests.soak.budget import Budget
@@ -43,7 +43,7 @@ def test_a_frozen_plugin_is_seen_and_replaced(workspace: Path, record: Record) -
         eventually(lambda: host.plugin("demo").generation == 2, timeout=120)
         record.figure("replaced after", time.monotonic() - begun, "s")
         eventually(lambda: host.plugin("demo").state == "running", timeout=60)
-        assert not Path(f"/proc/{pid}").exists()
+        assert not is_alive(pid)
         host.call("demo.greet", {"name": "Ada"})
 
 

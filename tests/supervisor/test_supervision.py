@@ -16,7 +16,7 @@ from bkg_workbench.protocol.definition import Definition, Limits
 from bkg_workbench.protocol.state import Moved
 from bkg_workbench.supervisor.process import LaunchSpec
 from bkg_workbench.supervisor.supervisor import Supervisor
-from tests.helpers import aeventually
+from tests.helpers import aeventually, is_alive
 from tests.supervisor.trees import GRACE, NASTY, Tree, living, script
 
 Bodies = dict[str, str]
@@ -99,7 +99,7 @@ async def test_a_restart_replaces_even_a_tree_that_ignores_term(shop: Shop):
     shop.lines.clear()
     shop.supervisor.restart("goose")
     await aeventually(lambda: shop.supervisor.generation("goose") == 2)
-    left = Path(f"/proc/{first}").exists()
+    left = is_alive(first)
     await aeventually(lambda: "ready" in shop.lines)
     assert not left
     assert count(shop.tree, b"1001") == 1
