@@ -19,7 +19,8 @@ import traitlets
 from bkg_workbench.errors import WorkbenchError
 from bkg_workbench.widgets.bench import Bench
 from bkg_workbench.widgets.following import Following
-from bkg_workbench.widgets.panels import STATIC, put, serve_while_computing
+from bkg_workbench.widgets.live import STATIC, serve_while_computing
+from bkg_workbench.widgets.panels import put
 
 PENDING = 20_000
 """Records that wait for the next batch; beyond, the oldest are dropped and counted."""

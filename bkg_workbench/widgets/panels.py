@@ -8,15 +8,13 @@ comes from `view.fold`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
 import ipywidgets
 
 from bkg_workbench.widgets import markup
+from bkg_workbench.widgets.live import STATIC, serve_while_computing
 from bkg_workbench.widgets.view import Row, Verb, View
-
-STATIC = files("bkg_workbench.widgets") / "static"
 
 Intent = Callable[[Verb, str], None]
 """What a button calls: the verb and the plug-in's name."""
@@ -131,18 +129,6 @@ def close_all(widget: Any) -> None:
     for child in getattr(widget, "children", ()):
         close_all(child)
     widget.close()
-
-
-def serve_while_computing(widget: Any) -> None:
-    """Let the page's messages to `widget` reach the kernel while a cell computes.
-
-    ipykernel 7 routes a message to the thread that last published on the widget's comm, which is
-    the one of a computing cell; the page's own choice is a free one. The hook has no public name,
-    so where it is missing a click waits for the cell to end.
-    """
-    comm: Any = getattr(widget, "comm", None)
-    if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = lambda data, default: default
 
 
 def _html(value: str, *classes: str) -> ipywidgets.HTML:

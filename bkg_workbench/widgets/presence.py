@@ -12,7 +12,7 @@ from typing import Any
 import anywidget
 from IPython.core.getipython import get_ipython
 
-from bkg_workbench.widgets.panels import STATIC, serve_while_computing
+from bkg_workbench.widgets.live import STATIC, serve_while_computing
 from bkg_workbench.widgets.pulse import Lease
 
 
