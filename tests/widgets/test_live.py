@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,11 +37,7 @@ def applied(target: Any, patch: Any) -> Any:
 
 @given(OBJECTS, OBJECTS)
 def test_a_patch_turns_the_old_data_into_the_new(old: dict[str, Any], new: dict[str, Any]):
-    assert (
-        msgspec.json.encode(applied(old, merge_patch(old, new)))
-        == msgspec.json.encode({**{k: new[k] for k in old if k in new}, **new})
-        or applied(old, merge_patch(old, new)) == new
-    )
+    assert applied(old, merge_patch(old, new)) == new
 
 
 @given(OBJECTS)
