@@ -95,7 +95,8 @@ class Follower:
                 log.exception("a callback of on_change failed")
 
     def close(self) -> None:
-        """Forget the callbacks."""
+        """Tell everybody a last time, so that nobody waits for ever, and forget the callbacks."""
+        self.notify()
         self._callbacks.clear()
         if self._again is not None:
             self._again.cancel()

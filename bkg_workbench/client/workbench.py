@@ -21,6 +21,7 @@ from bkg_workbench.client.portal import Portal
 from bkg_workbench.client.queries import Queries
 from bkg_workbench.client.records import Records
 from bkg_workbench.client.state import Follower, Unsubscribe
+from bkg_workbench.client.watching import Watching
 from bkg_workbench.errors import HostGone, WorkbenchError
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.state import PluginState, WorkbenchState
@@ -30,7 +31,7 @@ LIFECYCLE_TIMEOUT = 700.0
 """Seconds; longer than the building of an environment may take (600)."""
 
 
-class Workbench(Queries, Inventory):
+class Workbench(Queries, Inventory, Watching):
     """A workspace's plug-ins, from a notebook, a script or another program.
 
     Methods that wait raise the error that they got, any of `bkg_workbench.errors`. Timeouts are in

@@ -25,7 +25,9 @@ from bkg_workbench.errors import (
     PluginFailure,
     PluginNotFound,
     RequestTimeout,
+    WorkbenchError,
 )
+from bkg_workbench.protocol.state import WorkbenchState
 from tests.helpers import eventually, processes_of
 from tests.leaks import Held
 from tests.plugins import write_plugin
@@ -309,3 +311,35 @@ def test_ports_and_info_say_where_the_host_is(bench: Workbench) -> None:
     info = bench.info()
     assert info["workspace"] == bench.workspace
     assert info["uptimeSeconds"] >= 0
+
+
+async def test_watching_gives_the_first_state_for_which_a_condition_holds(bench: Workbench) -> None:
+    def is_stopping(state: WorkbenchState) -> bool:
+        return state.plugins["demo"].state in ("stopping", "stopped")
+
+    watching = asyncio.create_task(bench.watch(is_stopping, timeout=60))
+    await bench.astop("demo", wait=False)  # in the same loop, which the watching leaves free
+    assert is_stopping(await watching)
+    await bench.astart("demo")
+    held = await bench.watch(lambda s: s.plugins["demo"].state == "running", timeout=60)
+    assert held.plugins["demo"].wanted == "up"
+
+
+async def test_watching_ends_at_its_timeout_and_leaves_nobody_listening(bench: Workbench) -> None:
+    with pytest.raises(RequestTimeout, match=r"within 0\.05 s"):
+        await bench.watch(lambda _: False, timeout=0.05)
+    assert (await bench.watch(seconds=0.05)).instance == bench.state.instance
+    with pytest.raises(ZeroDivisionError):
+        await bench.watch(lambda _: 1 / 0)
+    with pytest.raises(WorkbenchError, match="either"):
+        await bench.watch()
+    assert not bench._follower._callbacks
+
+
+async def test_watching_ends_when_the_workbench_is_closed(owner: Host) -> None:
+    with attach(owner.workspace) as bench:
+        watching = asyncio.create_task(bench.watch(lambda _: False))
+        await asyncio.sleep(0)
+        await bench.aclose()
+        with pytest.raises(WorkbenchError, match="closed while"):
+            await watching
