@@ -14,7 +14,8 @@ import ipywidgets
 
 from bkg_workbench.widgets import markup
 from bkg_workbench.widgets.live import STATIC, serve_while_computing
-from bkg_workbench.widgets.view import Row, Verb, View
+from bkg_workbench.widgets.view import Row, View
+from bkg_workbench.widgets.wishes import Verb
 
 Intent = Callable[[Verb, str], None]
 """What a button calls: the verb and the plug-in's name."""
@@ -115,20 +116,15 @@ class Inventory(ipywidgets.VBox):
         self._rows = {name: self._rows.get(name) or RowWidget(name, self._intent) for name in names}
         self.table.children = (self._head, *(list(self._rows.values()) or [self._empty]))
         for row in gone:
-            close_all(row)
+            for child in row.children:
+                child.close()
+            row.close()
 
 
 def put(widget: Any, trait: str, value: Any) -> None:
     """Set a trait if it differs; nothing is sent otherwise."""
     if getattr(widget, trait) != value:
         setattr(widget, trait, value)
-
-
-def close_all(widget: Any) -> None:
-    """Close a widget and everything in it."""
-    for child in getattr(widget, "children", ()):
-        close_all(child)
-    widget.close()
 
 
 def _html(value: str, *classes: str) -> ipywidgets.HTML:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from bkg_workbench.protocol.state import Chapter, PluginState, StateName, WorkbenchState
 from bkg_workbench.widgets import words
+from bkg_workbench.widgets.panel import Samples
+from bkg_workbench.widgets.wishes import Verb
 
 Tone = Literal["ok", "warn", "bad", "busy", "idle"]
-Verb = Literal["start", "stop", "restart"]
 
 TONES: Mapping[StateName, Tone] = {
     "running": "ok",
@@ -122,9 +123,6 @@ class View:
     rows: tuple[Row, ...]
     ports: tuple[PortRow, ...]
     stale: bool = False
-
-
-Samples = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def fold(

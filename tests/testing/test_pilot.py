@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bkg_workbench.errors import PluginNotFound
 from bkg_workbench.sdk import Plugin
 from bkg_workbench.testing import MemoryHost, Pilot
 from tests.helpers import eventually
@@ -19,16 +18,6 @@ def test_a_click_posts_the_wish_and_the_page_shows_the_fact() -> None:
         assert pilot.row("goose").badge.text == "running"
         pilot.click("goose", "start")
         assert len(pilot.bench.intents) == 1
-
-
-def test_a_refused_wish_is_a_banner_until_its_time_is_over() -> None:
-    with Pilot() as pilot:
-        pilot.bench.define("goose")
-        pilot.bench.refusal = PluginNotFound(plugin="goose", known=[])
-        pilot.click("goose", "start")
-        assert any("goose" in banner.text for banner in pilot.look().banners)
-        pilot.seconds += 60
-        assert not pilot.look().banners
 
 
 def test_it_drives_the_page_of_a_whole_host_too() -> None:

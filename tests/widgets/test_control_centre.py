@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bkg_workbench.errors import HostNotFound, PluginNotFound
+from bkg_workbench.errors import HostNotFound
 from bkg_workbench.testing.scripted import NOW, ScriptedBench
 from bkg_workbench.widgets import display_bench, page, show, text
 from bkg_workbench.widgets.display import ControlCentre, Sorry
@@ -84,7 +84,7 @@ def test_a_click_returns_while_the_host_still_thinks(
 
 def test_the_label_turns_on_the_observed_state(bench: ScriptedBench, centre: ControlCentre) -> None:
     repoagent(centre).buttons["start"].click()
-    eventually(lambda: bench.intents)
+    centre.settle()
     bench.run("repoagent", "repo.tree")
     centre.step()
     assert 'data-state="running"' in repoagent(centre).identity.value
@@ -108,20 +108,6 @@ def test_a_second_click_on_a_wish_under_way_is_not_sent(
     answered.set()
     eventually(lambda: not centre.current().rows[0].asked)
     assert len(calls) == 1
-
-
-def test_a_refused_wish_is_a_banner_for_a_while(
-    bench: ScriptedBench, centre: ControlCentre, seconds: Time
-) -> None:
-    bench.refusal = PluginNotFound(plugin="<b>x", known=[])
-    centre.ask("start", "repoagent")
-    eventually(lambda: centre.current().banners)
-    centre.step()
-    assert "Start repoagent: There is no plug-in" in centre.inventory.banners.value
-    assert "<b>x" not in centre.inventory.banners.value
-    seconds.now += 31
-    centre.step()
-    assert centre.inventory.banners.value == ""
 
 
 def test_only_what_changed_is_sent(bench: ScriptedBench, centre: ControlCentre) -> None:
