@@ -255,15 +255,22 @@ def _run(command: list[str], what: str) -> None:
 
     lines: deque[str] = deque(maxlen=LAST_LINES)
     begun = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "NO_COLOR": "1"},
-    )
+    # Stopped while the tool is being started, we could not end it: the signal waits for `process`.
+    early: list[int] = []
+    on_stop = signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+    except OSError:
+        signal.signal(signal.SIGTERM, on_stop)
+        raise
     assert process.stdout is not None
     output = process.stdout
 
@@ -275,6 +282,9 @@ def _run(command: list[str], what: str) -> None:
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
+        signal.signal(signal.SIGTERM, on_stop)
+        if early:
+            signal.raise_signal(early[0])
         while True:
             try:
                 process.wait(PROGRESS_SECONDS)

@@ -190,6 +190,40 @@ def test_a_builder_that_is_killed_leaves_no_half_environment(
     assert [path.name for path in environments(cache)] == [Path(done.stdout).parents[1].name]
 
 
+SLOW_START = """
+import subprocess, sys, time
+from bkg_workbench import plugin_env
+
+class Slow(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if "pip" in args[0]:
+            time.sleep(3)
+
+subprocess.Popen = Slow
+sys.exit(plugin_env.main(sys.argv[1:]))
+"""
+
+
+def test_a_stop_in_the_moment_in_which_a_tool_starts_ends_the_tool_too(
+    cache: Path, project: Path, tmp_path: Path
+) -> None:
+    (project / "requirements.lock").write_text(f"a==1 {HASH}\n")
+    pid_file = tmp_path / "pid"
+    script = f'[ "$1" = pip ] || exit 0\necho $$ > {pid_file}\nexec sleep 60\n'
+    path = fake_tool(tmp_path / "bin", script)
+    builder = subprocess.Popen(
+        [sys.executable, "-c", SLOW_START, str(project)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PATH": path},
+    )  # fmt: skip
+    eventually(lambda: pid_file.exists() and pid_file.read_text().strip(), timeout=20)
+    builder.send_signal(signal.SIGTERM)
+    assert builder.wait(timeout=20) == 128 + signal.SIGTERM
+    tool = int(pid_file.read_text())
+    eventually(lambda: not is_alive(tool))
+    assert environments(cache) == []
+
+
 def test_a_tool_that_fails_is_quoted_and_leaves_nothing(
     cache: Path, project: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from bkg_workbench.cli import codes
 from bkg_workbench.cli.console import Console
 from bkg_workbench.cli.logs import show
-from bkg_workbench.cli.watching import changes
+from bkg_workbench.cli.watching import changes, scan
 from bkg_workbench.cli.words import duration
 from bkg_workbench.client.attach import attach
 from bkg_workbench.client.workbench import Workbench
@@ -75,10 +75,11 @@ class Dev:
             show(self._console, [record])
 
     async def _watch(self) -> None:
-        async with aclosing(changes(self._folder)) as found:
-            if self._bench.state.plugins[self._name].wanted != "up":
-                await self._up("start", "started")
-            self.say("watching", f"Watching {self._folder}; Ctrl-C ends that.")
+        if self._bench.state.plugins[self._name].wanted != "up":
+            await self._up("start", "started")
+        known = await asyncio.to_thread(scan, self._folder)
+        self.say("watching", f"Watching {self._folder}; Ctrl-C ends that.")
+        async with aclosing(changes(self._folder, since=known)) as found:
             async for changed in found:
                 await self._changed(changed)
 

@@ -64,13 +64,15 @@ def difference(before: Marks, after: Marks) -> list[str]:
 
 
 async def changes(
-    folder: Path, *, scan: Callable[[Path], Marks] = scan
+    folder: Path, *, since: Marks | None = None, scan: Callable[[Path], Marks] = scan
 ) -> AsyncGenerator[list[str], None]:
     """Lists of changed paths, each after `QUIET_SECONDS` without a further change.
 
-    What changes while the caller is busy with a list is in the next one.
+    `since`: what the folder was like, by default as the first list is asked for. What changes while
+    the caller is busy with a list is in the next one.
     """
-    known, seconds = await _look(folder, scan)
+    now, seconds = await _look(folder, scan)
+    known = now if since is None else since
     while True:
         await asyncio.sleep(max(POLL_SECONDS, seconds / SHARE))
         now, seconds = await _look(folder, scan)

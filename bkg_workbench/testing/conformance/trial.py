@@ -20,6 +20,8 @@ from bkg_workbench.testing.conformance.wire import Question, Wire, shown
 MAX_LIVES = 8
 LATE_SECONDS = 2.0
 """What an answer may take beyond the asker's own time."""
+GONE_SECONDS = 2.0
+"""How long a connection's end waits for the news of the process's."""
 UNKNOWN = "conformance.nothing"
 """A capability that nobody has."""
 
@@ -198,6 +200,8 @@ class Trial:
         try:
             return await wire.ask(capability, self.timed(wire, fields))
         except ChannelClosed:
+            # The sender may notice before the reader does.
+            await wire.until(lambda: wire.closed is not None, GONE_SECONDS)
             raise told(
                 sent=f"a request for {capability}",
                 came=await self.gone(wire),
@@ -220,7 +224,7 @@ class Trial:
     async def gone(self, wire: Wire) -> str:
         """Words for a connection that gave no answer; notes the process's end."""
         if wire.closed is not None and self.stage.life is not None:
-            await self.stage.until(lambda: False, 0.5)
+            await self.stage.until(lambda: False, GONE_SECONDS)
         return self.ending(wire)
 
     async def lives_on(self, wire: Wire, after: str) -> None:
