@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bkg_workbench.errors import Forbidden
+from bkg_workbench.protocol import envelopes
 from bkg_workbench.protocol.capabilities import covers
 
 T = TypeVar("T")
@@ -27,13 +28,16 @@ MAX_DEPTH = 16
 class Caller:
     """On whose behalf a request runs. `sink` is the attached connection, if it came over one.
 
-    Each entry of `limits` is the `calls` of a plug-in that acts for the caller.
+    Each entry of `limits` is the `calls` of a plug-in that acts for the caller. `user` is the
+    user that apikeys knows the caller as, `credential` the id of their key or session.
     """
 
     name: str
     scopes: tuple[str, ...]
     limits: tuple[tuple[str, ...], ...] = ()
     sink: Any = field(default=None, compare=False, repr=False)
+    user: str | None = None
+    credential: str | None = None
 
     def require(self, capability: str) -> None:
         """Raise `Forbidden` unless the scopes, and every limit, cover the capability."""
@@ -50,7 +54,23 @@ class Caller:
 
     def within(self, calls: tuple[str, ...]) -> Caller:
         """This caller, cut to what a plug-in's `calls` allow."""
-        return Caller(self.name, self.scopes, (*self.limits, calls))
+        return Caller(
+            self.name,
+            self.scopes,
+            (*self.limits, calls),
+            user=self.user,
+            credential=self.credential,
+        )
+
+    def shown(self) -> envelopes.Caller:
+        """What a plug-in is told of the caller."""
+        return envelopes.Caller(
+            name=self.name,
+            user=self.user,
+            credential=self.credential,
+            scopes=self.scopes,
+            limits=self.limits,
+        )
 
 
 OWNER = Caller("owner", ("*",))

@@ -292,6 +292,8 @@ class Router:
             request = msgspec.structs.replace(
                 request, deadline_ms=None, stream=False, traceparent=None
             )
+        else:
+            request = msgspec.structs.replace(request, caller=call.caller.shown())
         self.tokens[token] = call.caller
         try:
             connection.post(request)

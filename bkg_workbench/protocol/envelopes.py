@@ -89,8 +89,23 @@ class Telemetry(Envelope, tag="telemetry", frozen=True):
     numbers: dict[str, float] = {}
 
 
+class Caller(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
+    """Who asks, as the Host knows it; it says so to plug-ins and believes nobody else's word.
+
+    `name` is for logs. `user` is set for a user who proved who they are to apikeys, `credential`
+    names the key or session that they used. What the caller may do is what `scopes` and each of
+    `limits` (the `calls` of the plug-ins that pass the request on) cover.
+    """
+
+    name: str
+    user: str | None = None
+    credential: str | None = None
+    scopes: tuple[str, ...] = ()
+    limits: tuple[tuple[str, ...], ...] = ()
+
+
 class Request(Envelope, tag="request", frozen=True):
-    """Either way. `deadline_ms` is what is left of the asker's time."""
+    """Either way. `deadline_ms`: what is left of the asker's time. Only the Host sets `caller`."""
 
     request_id: RequestId
     capability: Annotated[str, msgspec.Meta(max_length=128)]
@@ -99,6 +114,7 @@ class Request(Envelope, tag="request", frozen=True):
     stream: bool = False
     deadline_ms: Count | None = None
     traceparent: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    caller: Caller | None = None
 
 
 class Response(Envelope, tag="response", frozen=True):

@@ -39,11 +39,14 @@ from bkg_workbench.errors import (
     Unauthenticated,
     WorkbenchError,
 )
+from bkg_workbench.protocol.capabilities import covers, is_name
+from bkg_workbench.protocol.envelopes import Caller
 from bkg_workbench.sdk.context import Closing, Context, Stream
 from bkg_workbench.sdk.plugin import Plugin
 from bkg_workbench.sdk.settings import Secret, Settings
 
 __all__ = [
+    "Caller",
     "CapabilityNotFound",
     "CapabilityUnavailable",
     "Closing",
@@ -66,4 +69,6 @@ __all__ = [
     "Struct",
     "Unauthenticated",
     "WorkbenchError",
+    "covers",
+    "is_name",
 ]

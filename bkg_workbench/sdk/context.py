@@ -44,14 +44,15 @@ class Context:
     """One request as its handler sees it.
 
     `settings` are those in force when the request came. `token` stands for the caller while the
-    request is open; `call` and `stream` pass it on. `deadline` is an instant of the plug-in's
-    clock, None where the asker set none.
+    request is open; `call` and `stream` pass it on. `caller` says who that is; None where the Host
+    is too old to say. `deadline` is an instant of the plug-in's clock, None where none is set.
     """
 
     def __init__(self, link: Link, request: Request, deadline: float | None, settings: Any) -> None:
         self.capability = request.capability
         self.request_id = request.request_id
         self.token = request.token
+        self.caller = request.caller
         self.traceparent = request.traceparent
         self.wants_stream = request.stream
         self.deadline = deadline

@@ -16,6 +16,7 @@ from bkg_workbench.protocol.envelopes import (
     MAX_DEPTH,
     NULL,
     AnyEnvelope,
+    Caller,
     Cancel,
     Chunk,
     Config,
@@ -100,6 +101,7 @@ ENVELOPES: dict[type, st.SearchStrategy[Any]] = {
         stream=st.booleans(),
         deadline_ms=maybe(counts),
         traceparent=maybe(texts),
+        caller=maybe(st.builds(Caller, name=texts, user=maybe(texts), scopes=st.tuples(texts))),
     ),
     Response: st.builds(
         Response,
