@@ -92,15 +92,16 @@ def capabilities() -> str:
         "A request names a capability; whoever serves it answers. `bench.call(name, payload)` and "
         "`bkg call name '{…}'` reach every one of them, also those of plug-ins that are not in "
         "this table: names are data. A running plug-in's `meta.schemas` has the schemas of its "
-        "own.",
+        "own. Over HTTP each is `POST /api/capabilities/<name>`; the column HTTP lists "
+        "further routes ([gateway.md](gateway.md)).",
         "## The Host's own",
         "`?` marks what may be left out. The method is that of `Workbench`; its async twin has an "
-        "`a` in front. Every one of them needs the scope `admin`.",
+        "`a` in front. A scope covers what names it, `area.*` all of an area, `admin` everything.",
         table(
-            ["capability", "what", "payload", "method", "notes"],
+            ["capability", "what", "payload", "scope", "method", "HTTP", "notes"],
             (
-                [code(r.name), r.summary, ", ".join(fields(r)) or "–", code(r.verb or "") or "–",
-                 _notes(r)]
+                [code(r.name), r.summary, ", ".join(fields(r)) or "–", code(r.scope),
+                 code(r.verb or "") or "–", _routes(r), _notes(r)]
                 for r in HOST
             ),
         ),
@@ -108,8 +109,8 @@ def capabilities() -> str:
         "The scope is the capability's own name.",
     ]  # fmt: skip
     for owner in owners:
-        rows = ([code(r.name), r.summary] for r in PLUGINS if r.plugin == owner)
-        parts += [f"### {owner}", table(["capability", "what"], rows)]
+        rows = ([code(r.name), r.summary, _routes(r)] for r in PLUGINS if r.plugin == owner)
+        parts += [f"### {owner}", table(["capability", "what", "HTTP"], rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,6 +126,10 @@ def fields(row: Capability) -> Iterator[str]:
             yield f"`{field.encode_name}?`"
         else:
             yield f"`{field.encode_name}?` ({msgspec.json.encode(default).decode()})"
+
+
+def _routes(row: Capability) -> str:
+    return ", ".join(code(f"{route.method} {route.path}") for route in row.routes) or "–"
 
 
 def _notes(row: Capability) -> str:

@@ -1,9 +1,10 @@
 """The grammar of capability names and THE table of the built-in ones.
 
 Owns name, parameters, result, scope and the facade's verb of each `host.*` capability, and the
-names of the seven plug-ins' capabilities. Everything else about them (methods of `Workbench`, CLI
-verbs, docs/capabilities.md, HTTP routes) is derived from here, and tests prove the derivation.
-Capability names are data: one that is not in this table is routed all the same.
+names of the seven plug-ins' capabilities; their column `routes` is `protocol.routes`. Everything
+else about them (methods of `Workbench`, CLI verbs, docs/capabilities.md, the gateway's routes) is
+derived from here, and tests prove the derivation. Capability names are data: one that is not in
+this table is routed all the same.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from bkg_workbench.protocol import routes
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.envelopes import PluginName
+from bkg_workbench.protocol.routes import ADMIN, READ, Route
 
 NAME = re.compile(r"^[a-z][A-Za-z0-9_]*(\.[a-z][A-Za-z0-9_]*){1,3}$")
 
@@ -26,10 +29,17 @@ def is_name(capability: str) -> bool:
 
 
 def covers(grant: str, capability: str) -> bool:
-    """Whether a scope or an entry of `calls` covers a capability: exactly, `area.*`, or `*`."""
-    if grant == "*" or grant == capability:
+    """Whether a scope or an entry of `calls` covers a capability (or another scope).
+
+    Exactly, as `area.*`, as the scope that the table gives the capability (`host.read`), or as `*`,
+    which `admin` is another name of: whoever may add plug-ins may do everything.
+    """
+    if grant in ("*", ADMIN) or grant == capability:
         return True
-    return grant.endswith(".*") and capability.startswith(grant[:-1])
+    if grant.endswith(".*"):
+        return capability.startswith(grant[:-1])
+    row = TABLE.get(capability)
+    return row is not None and row.scope == grant
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -105,7 +115,7 @@ After = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class QueryLogs(Params):
-    """Log records. `after` is a seq; without it the newest `limit` are given, oldest first."""
+    """Log records, oldest first: without `after` (a seq) the newest `limit`, of those `before`."""
 
     plugin: PluginName | None = None
     level: Literal["debug", "info", "warn", "error"] | None = None
@@ -115,6 +125,7 @@ class QueryLogs(Params):
     since: int | None = None
     until: int | None = None
     after: After | None = None
+    before: After | None = None
     limit: Limit = 500
 
 
@@ -171,6 +182,11 @@ class Capability:
     idempotent: bool = False
     destructive: bool = False
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Where the gateway serves it besides `POST /api/capabilities/<name>`."""
+        return routes.OF.get(self.name, ())
+
 
 def _host(
     name: str,
@@ -178,6 +194,7 @@ def _host(
     params: type[Params],
     summary: str,
     *,
+    scope: str = ADMIN,
     idempotent: bool = False,
     destructive: bool = False,
 ) -> Capability:
@@ -185,7 +202,7 @@ def _host(
         name,
         summary,
         params=params,
-        scope="admin",
+        scope=scope,
         verb=verb,
         idempotent=idempotent,
         destructive=destructive,
@@ -196,8 +213,9 @@ HOST: tuple[Capability, ...] = (
     _host("host.info", "info", Nothing, "Version, instance and uptime", idempotent=True),
     _host("host.ports", "ports", Nothing, "The port table", idempotent=True),
     _host("host.stop", "stop_host", Nothing, "End the Host and its plug-ins", destructive=True),
-    _host("host.plugins.list", "plugins", Nothing, "Every plug-in's state", idempotent=True),
-    _host("host.plugin.get", "plugin", Named, "One plug-in's state", idempotent=True),
+    _host("host.plugins.list", "plugins", Nothing, "Every plug-in's state", scope=READ,
+          idempotent=True),
+    _host("host.plugin.get", "plugin", Named, "One plug-in's state", scope=READ, idempotent=True),
     _host("host.plugin.start", "start", Verb, "Start a plug-in"),
     _host("host.plugin.stop", "stop", Verb, "Stop a plug-in", destructive=True),
     _host("host.plugin.restart", "restart", Verb, "Restart a plug-in without losing a request"),
@@ -210,9 +228,9 @@ HOST: tuple[Capability, ...] = (
     _host("host.config.save", "save_config", SaveConfig, "Validate and save settings"),
     _host("host.config.history", "config_history", Named, "Earlier versions", idempotent=True),
     _host("host.config.restore", "restore_config", RestoreConfig, "Go back to a version"),
-    _host("host.logs.query", "logs", QueryLogs, "Search log records", idempotent=True),
+    _host("host.logs.query", "logs", QueryLogs, "Search log records", scope=READ, idempotent=True),
     _host("host.telemetry.query", "telemetry", QuerySamples, "CPU, memory and more over time",
-          idempotent=True),
+          scope=READ, idempotent=True),
     _host("host.events.query", "events", QueryEvents, "Lifecycle and config events",
           idempotent=True),
     _host("host.calls.query", "calls", QueryCalls, "Finished requests", idempotent=True),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bkg_workbench.protocol import routes
 from bkg_workbench.protocol.capabilities import HOST, PLUGINS, TABLE, covers, is_name
 from bkg_workbench.protocol.definition import Definition
 
@@ -92,6 +95,16 @@ def test_no_text_breaks_the_grammar(text: str) -> None:
         ("", "repo.tree", False),
         ("", "", True),
         ("**", "repo.tree", False),
+        ("admin", "repo.tree", True),
+        ("admin", "host.stop", True),
+        ("Admin", "repo.tree", False),
+        ("admin.*", "repo.tree", False),
+        ("host.*", "admin", False),
+        ("host.read", "host.logs.query", True),
+        ("host.read", "host.plugin.start", False),
+        ("host.read", "host.config.get", False),
+        ("host.read", "admin", False),
+        ("repo.*", "host.plugins.list", False),
     ],
 )
 def test_a_grant_covers_exactly_or_at_a_dot(grant: str, capability: str, covered: bool) -> None:
@@ -115,13 +128,33 @@ def test_no_name_and_no_verb_stands_there_twice() -> None:
 
 
 def test_the_hosts_own_are_for_admins_and_typed_and_the_plugins_carry_their_own_name() -> None:
-    assert {row.scope for row in HOST} == {"admin"}
+    reads = {row.name for row in HOST if row.scope == "host.read"}
+    assert reads == {
+        "host.plugins.list", "host.plugin.get", "host.logs.query", "host.telemetry.query",
+    }  # fmt: skip
+    assert {row.scope for row in HOST} == {"admin", "host.read"}
     assert all(row.params is not None and row.name.startswith("host.") for row in HOST)
     for row in PLUGINS:
         assert row.scope == row.name
         assert not row.name.startswith("host.")
         assert row.name.startswith("auth.") == (row.plugin == "apikeys")
         msgspec.convert({"name": row.plugin, "capabilities": [row.name]}, Definition)
+
+
+def test_a_route_takes_what_its_capability_takes_or_more_and_fills_only_its_fields() -> None:
+    assert set(routes.OF) <= set(TABLE)
+    seen = set()
+    for row in TABLE.values():
+        for route in row.routes:
+            assert route.scope is None or covers(route.scope, row.name)
+            assert (route.scope is None) == (row.name == "auth.login")
+            assert (route.method, route.path) not in seen
+            seen.add((route.method, route.path))
+            if row.params is not None:
+                known = {field.encode_name for field in msgspec.structs.fields(row.params)}
+                assert set(re.findall(r"{(\w+)}", route.path)) <= known
+            if route.path.startswith("/admin"):
+                assert route.scope == "admin"
 
 
 def test_what_destroys_is_never_repeated_by_itself() -> None:
