@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets
 
 from bkg_workbench.widgets import markup
-from bkg_workbench.widgets.live import STATIC, serve_while_computing
+from bkg_workbench.widgets.live import serve_while_computing, style
 from bkg_workbench.widgets.view import Row, View
 from bkg_workbench.widgets.wishes import Verb
 
@@ -25,8 +25,7 @@ _ICONS: dict[Verb, str] = {"start": "play", "stop": "stop", "restart": "refresh"
 
 def stylesheet() -> ipywidgets.HTML:
     """The panels' stylesheet; one on a page is enough."""
-    css = (STATIC / "panels.css").read_text("utf-8")
-    return _html(f"<style>{css}</style>", "bkg-style")
+    return _html(f"<style>{style('inventory.css')}</style>", "bkg-style")
 
 
 class RowWidget(ipywidgets.Box):
