@@ -17,6 +17,7 @@ from bkg_workbench.bus.connection import Connection
 from bkg_workbench.bus.identity import Caller
 from bkg_workbench.errors import WorkbenchError
 from bkg_workbench.protocol.envelopes import Progress
+from bkg_workbench.protocol.trace import Span
 
 Local = Callable[[msgspec.Raw, Caller], Awaitable[Any]]
 """Serves a `host.*` capability in the Host itself."""
@@ -27,7 +28,10 @@ Check = Callable[[str, str, dict[str, Any], msgspec.Raw], Awaitable[None] | None
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A request that has its answer. `outcome` is "ok" or the error's code."""
+    """A request that has its answer. `outcome` is "ok" or the error's code.
+
+    `at` is when it ended (ms since 1970); `span` is its place in the trace of its caller.
+    """
 
     at: int
     capability: str
@@ -35,6 +39,7 @@ class Finished:
     caller: str
     outcome: str
     duration_ms: float
+    span: Span | None = None
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ class Call:
     stream: bool = False
     on_chunk: Callable[[msgspec.Raw], None] | None = None
     on_progress: Callable[[Progress], None] | None = None
-    traceparent: str | None = None
+    span: Span | None = None
     plugin: str | None = None
     chunks: int = 0
     future: asyncio.Future[msgspec.Raw] | None = None

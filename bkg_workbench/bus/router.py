@@ -38,6 +38,7 @@ from bkg_workbench.protocol.session import (
     Progressed,
     Streamed,
 )
+from bkg_workbench.protocol.trace import hop
 
 _log = logging.getLogger(__name__)
 
@@ -155,16 +156,17 @@ class Router:
         """Ask for a capability and give its result (undecoded; plain values from `host.*`).
 
         `timeout` is in seconds. With `on_chunk` the pieces of a streamed reply are handed over as
-        they come, and the result is what the chunks do not hold. Raises any `RequestError`.
+        they come, and the result is what the chunks do not hold. The request becomes a span below
+        `traceparent`, and what it causes a span below its own. Raises any `RequestError`.
         """
         started = self._clock.monotonic()
         if timeout is not None and timeout > MAX_TIMEOUT:
             timeout = None
         deadline = None if timeout is None else started + timeout
+        span = hop(traceparent, trace_id=secrets.token_hex(16), span_id=secrets.token_hex(8))
         call = Call(
-            capability, payload, caller, deadline, timeout,
-            stream, on_chunk, on_progress, traceparent,
-        )  # fmt: skip
+            capability, payload, caller, deadline, timeout, stream, on_chunk, on_progress, span
+        )
         outcome = "internal_error"
         try:
             caller.require(capability)
@@ -187,6 +189,7 @@ class Router:
                     caller=caller.name,
                     outcome=outcome,
                     duration_ms=(self._clock.monotonic() - started) * 1000,
+                    span=span,
                 )
             )
 
@@ -286,7 +289,7 @@ class Router:
         left = None if call.deadline is None else max(0.0, call.deadline - now)
         request = connection.session.ask(
             call.capability, call.payload, now=now, timeout=left, stream=streams, token=token,
-            traceparent=call.traceparent, tag=call,
+            traceparent=str(call.span), tag=call,
         )  # fmt: skip
         if connection.protocol < 1:
             request = msgspec.structs.replace(

@@ -42,7 +42,7 @@ class Queries:
         return await self._query("host.logs.query", {"plugin": plugin, **filters})
 
     def logs(self, plugin: str | None = None, **filters: Any) -> Records:
-        """Log records. Filters: level, source, text, regex, since, until, after, limit."""
+        """Log records. Filters: level, source, text, regex, since, until, after, before, limit."""
         return self._portal.run(self.alogs(plugin, **filters))
 
     def follow_logs(
@@ -86,5 +86,5 @@ class Queries:
         return await self._query("host.calls.query", {"capability": capability, **filters})
 
     def calls(self, capability: str | None = None, **filters: Any) -> Records:
-        """Finished requests. Filters: plugin, outcome, after, limit."""
+        """Finished requests, with their place in a trace. Filters: plugin, outcome, trace, after, limit."""
         return self._portal.run(self.acalls(capability, **filters))

@@ -147,11 +147,12 @@ class QueryEvents(Params):
 
 
 class QueryCalls(Params):
-    """Finished requests, oldest first; `after` is a seq."""
+    """Finished requests, oldest first; `after` is a seq, `trace` the id of a W3C trace."""
 
     capability: str | None = None
     plugin: PluginName | None = None
     outcome: str | None = None
+    trace: str | None = None
     after: After | None = None
     limit: Limit = 500
 

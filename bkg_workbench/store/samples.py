@@ -50,13 +50,22 @@ MIGRATIONS: tuple[Migration, ...] = (
             plugin TEXT, caller TEXT NOT NULL, outcome TEXT NOT NULL, duration_ms REAL NOT NULL)""",
         "CREATE INDEX calls_capability ON calls (capability, seq)",
     ),
+    (
+        "ALTER TABLE calls ADD COLUMN trace_id TEXT",
+        "ALTER TABLE calls ADD COLUMN span_id TEXT",
+        "ALTER TABLE calls ADD COLUMN parent_id TEXT",
+        "CREATE INDEX calls_trace ON calls (trace_id)",
+    ),
 )
 
 _COLUMNS = {
     "samples": ("at", "plugin", "cpu", "mem_bytes", "numbers"),
     "events": ("at", "plugin", "event", "state", "why"),
-    "calls": ("at", "capability", "plugin", "caller", "outcome", "duration_ms"),
-}
+    "calls": (
+        "at", "capability", "plugin", "caller", "outcome", "duration_ms",
+        "trace_id", "span_id", "parent_id",
+    ),
+}  # fmt: skip
 
 
 class Samples:
@@ -123,10 +132,15 @@ class Samples:
 
     def add_call(self, call: Finished) -> None:
         """A request that has its answer."""
+        span = call.span
+        ids = (span.trace_id, span.span_id, span.parent_id) if span else (None, None, None)
         self._add(
             "calls",
-            (call.at, call.capability, call.plugin, call.caller, call.outcome, call.duration_ms),
-        )
+            (
+                call.at, call.capability, call.plugin, call.caller, call.outcome, call.duration_ms,
+                *ids,
+            ),
+        )  # fmt: skip
 
     def _add(self, kind: str, row: tuple[Any, ...]) -> None:
         with self._lock:
@@ -166,7 +180,8 @@ class Samples:
     async def query_calls(self, query: QueryCalls) -> dict[str, Any]:
         """`{"records", "next"}`: `seq`, `at`, `capability`, `plugin`, `caller`, `outcome`, …
 
-        `outcome` is "ok" or the error's code, `duration_ms` how long the answer took.
+        `outcome` is "ok" or the error's code, `duration_ms` how long the answer took; `trace_id`,
+        `span_id` and `parent_id` say which request it belongs below.
         """
         return await self._query(
             "calls",
@@ -174,6 +189,7 @@ class Samples:
                 ("capability = ?", query.capability),
                 ("plugin = ?", query.plugin),
                 ("outcome = ?", query.outcome),
+                ("trace_id = ?", query.trace),
                 ("seq > ?", query.after),
             ],
             query.after,

@@ -26,6 +26,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "events": {**_ROW, "event": "str", "state": "str", "why": "str"},
     "calls": {
         **_ROW, "capability": "str", "caller": "str", "outcome": "str", "duration_ms": "float64",
+        "trace_id": "str", "span_id": "str", "parent_id": "str",
     },
     "versions": {
         "version": "int64", "at": "int64", "author": "str", "reason": "str",
