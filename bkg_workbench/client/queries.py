@@ -86,5 +86,5 @@ class Queries:
         return await self._query("host.calls.query", {"capability": capability, **filters})
 
     def calls(self, capability: str | None = None, **filters: Any) -> Records:
-        """Finished requests, with their place in a trace. Filters: plugin, outcome, trace, after, limit."""
+        """Finished requests and their traces. Filters: plugin, outcome, trace, after, limit."""
         return self._portal.run(self.acalls(capability, **filters))
