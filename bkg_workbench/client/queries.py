@@ -88,3 +88,11 @@ class Queries:
     def calls(self, capability: str | None = None, **filters: Any) -> Records:
         """Finished requests and their traces. Filters: plugin, outcome, trace, after, limit."""
         return self._portal.run(self.acalls(capability, **filters))
+
+    async def ametrics(self) -> dict[str, Any]:
+        """Async twin of `metrics`."""
+        return dict(await self.acall("host.metrics"))
+
+    def metrics(self) -> dict[str, Any]:
+        """What the Host counts: requests, their durations (s), plug-ins, log lines, lag (s)."""
+        return self._portal.run(self.ametrics())

@@ -26,6 +26,7 @@ from bkg_workbench.host import backup, checks, launch, ports, settings, troubles
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.ear import Ear
+from bkg_workbench.host.meter import Meter
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
 from bkg_workbench.host.workspace import Workspace
@@ -97,6 +98,7 @@ class Engine:
             spawn=spawn,
         )
         self.tokens = Tokens(self.supervisor.owner_of_connection)
+        self.meter = Meter(self, self.clock)
         self.ear = Ear(self)
         self.router = Router(self.clock, self.ear, checks.check)
         self.hub = Hub(
@@ -134,6 +136,7 @@ class Engine:
             await self._listen()
         self.spawn(self._rescan(), "host-rescan")
         self.spawn(self.ear.sample(), "host-sampler")
+        self.spawn(self.meter.watch_lag(), "host-lag")
         self.canaries.resume()
         if autostart:
             self.supervisor.autostart()

@@ -204,6 +204,9 @@ class Services:
     async def _calls_query(self, params: table.QueryCalls, _: Caller) -> dict[str, Any]:
         return await self._engine.samples.query_calls(params)
 
+    async def _metrics(self, _: table.Nothing, __: Caller) -> dict[str, Any]:
+        return self._engine.meter.figures()
+
     # -- subscriptions --------------------------------------------------------------------------
     async def _subscribe(self, params: table.Subscribe, caller: Caller) -> dict[str, Any]:
         if caller.sink is None:

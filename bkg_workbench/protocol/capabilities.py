@@ -235,6 +235,8 @@ HOST: tuple[Capability, ...] = (
     _host("host.events.query", "events", QueryEvents, "Lifecycle and config events",
           idempotent=True),
     _host("host.calls.query", "calls", QueryCalls, "Finished requests", idempotent=True),
+    _host("host.metrics", "metrics", Nothing, "Counters of requests, plug-ins, logs and lag",
+          scope="host.metrics", idempotent=True),
     _host("host.subscribe", None, Subscribe, "Follow topics from now on"),
     _host("host.unsubscribe", None, Unsubscribe, "End a subscription"),
 )  # fmt: skip

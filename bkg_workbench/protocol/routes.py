@@ -53,6 +53,7 @@ OF: dict[str, tuple[Route, ...]] = {
         Route("GET", "/api/plugins/telemetry/summary", READ, "summary"),
         Route("GET", "/api/plugins/{plugin}/telemetry", READ),
     ),
+    "host.metrics": (Route("GET", "/metrics", "host.metrics", "metrics"),),
     "auth.login": (Route("POST", "/auth/login", OPEN, "login"),),
     "auth.listKeys": (Route("GET", "/admin/keys", ADMIN),),
     "auth.createKey": (Route("POST", "/admin/keys", ADMIN),),

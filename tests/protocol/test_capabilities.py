@@ -132,7 +132,7 @@ def test_the_hosts_own_are_for_admins_and_typed_and_the_plugins_carry_their_own_
     assert reads == {
         "host.plugins.list", "host.plugin.get", "host.logs.query", "host.telemetry.query",
     }  # fmt: skip
-    assert {row.scope for row in HOST} == {"admin", "host.read"}
+    assert {row.scope for row in HOST} == {"admin", "host.metrics", "host.read"}
     assert all(row.params is not None and row.name.startswith("host.") for row in HOST)
     for row in PLUGINS:
         assert row.scope == row.name
