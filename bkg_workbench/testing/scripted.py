@@ -5,11 +5,12 @@ Owns no behaviour of a Host. It has what panels use of a `Workbench` (`widgets.b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from bkg_workbench.errors import WorkbenchError
+from bkg_workbench.errors import CapabilityNotFound, WorkbenchError
 from bkg_workbench.protocol.definition import Definition
+from bkg_workbench.protocol.envelopes import Progress
 from bkg_workbench.protocol.state import (
     AnyStateEvent,
     Beat,
@@ -43,6 +44,10 @@ class ScriptedBench:
         self.refusal: WorkbenchError | None = None
         self.records: list[dict[str, Any]] = []
         self.samples: list[dict[str, Any]] = []
+        self.happened: list[dict[str, Any]] = []
+        self.finished: list[dict[str, Any]] = []
+        self.requests: list[tuple[str, Any]] = []
+        self.served: dict[str, Callable[..., Any]] = {}
         self.changes: list[Callable[[WorkbenchState], None]] = []
         self.followers: list[tuple[list[str], Callable[[str, dict[str, Any]], None]]] = []
 
@@ -76,9 +81,42 @@ class ScriptedBench:
         return found[-limit:]
 
     def telemetry(
-        self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
+        self,
+        plugin: str | None = None,
+        *,
+        after: int | None = None,
+        since: int | None = None,
+        limit: int = 500,
     ) -> list[dict[str, Any]]:
-        return self.samples[-limit:]
+        found = [s for s in self.samples if plugin in (None, s["plugin"])]
+        return [s for s in found if s["at"] >= (since or 0)][-limit:]
+
+    def events(self, plugin: str | None = None, *, limit: int = 500) -> list[dict[str, Any]]:
+        return [e for e in self.happened if plugin in (None, e["plugin"])][-limit:]
+
+    def calls(
+        self, capability: str | None = None, *, plugin: str | None = None, limit: int = 500
+    ) -> list[dict[str, Any]]:
+        found = [c for c in self.finished if capability in (None, c["capability"])]
+        return [c for c in found if plugin in (None, c["plugin"])][-limit:]
+
+    async def acall(
+        self,
+        capability: str,
+        payload: Any = None,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Any:
+        self.requests.append((capability, payload))
+        return await self._served(capability)(payload, on_progress)
+
+    async def astream(
+        self, capability: str, payload: Any = None, *, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        self.requests.append((capability, payload))
+        async for piece in self._served(capability)(payload):
+            yield piece
 
     # --- what a test does to it ----------------------------------------------------------------
 
@@ -133,9 +171,16 @@ class ScriptedBench:
         data = {"from": first, "to": first + len(batch) - 1, "dropped": 0, "records": batch}
         self.send(f"logs.{plugin}", data)
 
-    def sample(self, plugin: str, cpu: float, mem_bytes: int) -> None:
+    def serve(self, capability: str, handler: Callable[..., Any]) -> None:
+        """Requests for `capability` are answered by `handler`.
+
+        A coroutine function of (payload, on_progress), or an async generator function of (payload).
+        """
+        self.served[capability] = handler
+
+    def sample(self, plugin: str, cpu: float, mem_bytes: int, **numbers: float) -> None:
         """A telemetry sample."""
-        data = {"plugin": plugin, "at": self.now_ms, "cpu": cpu, "mem_bytes": mem_bytes}
+        data = {"plugin": plugin, "at": self.now_ms, "cpu": cpu, "mem_bytes": mem_bytes, **numbers}
         self.samples.append(data)
         self.send("telemetry", data)
 
@@ -144,6 +189,11 @@ class ScriptedBench:
         for topics, fn in list(self.followers):
             if topic in topics or topic.partition(".")[0] in topics:
                 fn(topic, data)
+
+    def _served(self, capability: str) -> Callable[..., Any]:
+        if capability not in self.served:
+            raise CapabilityNotFound(capability=capability)
+        return self.served[capability]
 
     def _take(self, verb: str, name: str, wait: bool) -> None:
         self.intents.append((verb, name, wait))

@@ -5,9 +5,10 @@ A `Workbench` has them all; so has the small one that the tests use. Owns no beh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bkg_workbench.protocol.envelopes import Progress
 from bkg_workbench.protocol.state import WorkbenchState
 
 Unsubscribe = Callable[[], None]
@@ -52,9 +53,37 @@ class Bench(Protocol):
         """Log records, oldest first."""
 
     def telemetry(
-        self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
+        self,
+        plugin: str | None = None,
+        *,
+        after: int | None = None,
+        since: int | None = None,
+        limit: int = 500,
     ) -> list[dict[str, Any]]:
-        """Telemetry samples, oldest first."""
+        """Telemetry samples, oldest first; `since` in milliseconds since 1970."""
+
+    def events(self, plugin: str | None = None, *, limit: int = 500) -> list[dict[str, Any]]:
+        """Lifecycle and config events, oldest first."""
+
+    def calls(
+        self, capability: str | None = None, *, plugin: str | None = None, limit: int = 500
+    ) -> list[dict[str, Any]]:
+        """Finished requests, oldest first."""
+
+    async def acall(
+        self,
+        capability: str,
+        payload: Any = None,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Any:
+        """Ask for a capability; cancelled with the task that awaits it."""
+
+    def astream(
+        self, capability: str, payload: Any = None, *, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        """The pieces of a streamed reply."""
 
 
 if TYPE_CHECKING:
