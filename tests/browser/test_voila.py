@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
 from bkg_workbench import Host
+from tests.browser.watching import Windows
 from tests.helpers import eventually, processes_of
 
 pytestmark = [
@@ -119,9 +120,9 @@ def test_the_page_is_light_or_dark(context: BrowserContext, address: str, theme:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_without_the_token_there_is_no_page(browser: Browser, address: str) -> None:
+def test_without_the_token_there_is_no_page(windows: Windows, address: str) -> None:
     parts = urlsplit(address)
-    context = browser.new_context()
+    context = windows.new()
     page = context.new_page()
     page.goto(f"http://{parts.netloc}/plugins")
     assert "/login" in page.url
@@ -130,7 +131,6 @@ def test_without_the_token_there_is_no_page(browser: Browser, address: str) -> N
     assert answer.status in (200, 403)
     answer = context.request.get(address, headers={"Host": "evil.example"})
     assert answer.status == 403
-    context.close()
 
 
 def test_when_the_host_goes_the_page_says_so(open_page: OpenPage, host: Host) -> None:
