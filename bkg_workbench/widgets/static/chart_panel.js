@@ -1,0 +1,3 @@
+// A chart by itself; panels that hold one have `chart.js` before their own file.
+
+export default live(Chart);
