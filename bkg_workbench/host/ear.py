@@ -114,6 +114,8 @@ class Ear:
     def finished(self, record: Finished) -> None:
         """A request has its answer."""
         self._engine.meter.finished(record)
+        if self._engine.tracer is not None:
+            self._engine.tracer.finished(record)
         if not record.capability.startswith("host."):
             self._engine.samples.add_call(record)
             self._engine.canaries.observe(record)

@@ -22,7 +22,7 @@ from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.host import backup, checks, launch, ports, settings, troubles
+from bkg_workbench.host import backup, checks, launch, ports, settings, tracing, troubles
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.ear import Ear
@@ -99,6 +99,7 @@ class Engine:
         )
         self.tokens = Tokens(self.supervisor.owner_of_connection)
         self.meter = Meter(self, self.clock)
+        self.tracer: tracing.Tracer | None = None
         self.ear = Ear(self)
         self.router = Router(self.clock, self.ear, checks.check)
         self.hub = Hub(
@@ -137,6 +138,10 @@ class Engine:
         self.spawn(self._rescan(), "host-rescan")
         self.spawn(self.ear.sample(), "host-sampler")
         self.spawn(self.meter.watch_lag(), "host-lag")
+        try:
+            self.tracer = tracing.tracer(self.instance)
+        except WorkbenchError as error:
+            self.notice("tracing", str(error))
         self.canaries.resume()
         if autostart:
             self.supervisor.autostart()
@@ -222,6 +227,8 @@ class Engine:
     def _close_stores(self) -> None:
         for part in (self.logs, self.samples, self.database):
             part.close()
+        if self.tracer is not None:
+            self.tracer.close()
 
     def abandon(self) -> None:
         """Let go of every plug-in at once (their keepers end them); for a dying kernel."""
