@@ -1,8 +1,8 @@
 """Finished requests as OpenTelemetry spans, sent to whoever collects them.
 
-Owns the export and nothing of the trace itself (`protocol.trace`). It is on where OpenTelemetry's own
-variables name a collector that speaks OTLP over HTTP, and the extra `otlp` is installed; nothing is
-loaded otherwise.
+Owns the export and nothing of the trace itself (`protocol.trace`). It is on where OpenTelemetry's
+own variables name a collector that speaks OTLP over HTTP, and the extra `otlp` is installed;
+nothing is loaded otherwise.
 """
 
 from __future__ import annotations
