@@ -152,6 +152,12 @@ class Configurator:
         )
         return self._effective[name]
 
+    async def inherited(self, stored: Stored) -> dict[str, Any]:
+        """What counts where the operator sets nothing: defaults and the plug-in's config.json."""
+        return await asyncio.to_thread(
+            self._engine.configs.effective, stored.definition, {}, stored.schema
+        )
+
     async def write_runtime(self, name: str) -> dict[str, Any]:
         """Write what the plug-in will read, and give it."""
         settings = await self.effective(name)

@@ -162,9 +162,11 @@ class Services:
         stored = await self._engine.configs.get(params.name)
         schema = stored.schema
         effective = await self._engine.configurator.effective(params.name, stored)
+        inherited = await self._engine.configurator.inherited(stored)
         return {
             "settings": schemas.mask(schema, stored.settings) if schema else stored.settings,
             "effective": schemas.mask(schema, effective) if schema else effective,
+            "inherited": schemas.mask(schema, inherited) if schema else inherited,
             "schema": schema,
             "version": stored.version,
             "errors": plugin.config_errors,

@@ -218,6 +218,8 @@ def test_settings_are_saved_applied_live_kept_and_restored(bench: Workbench) -> 
     shown = bench.config("demo")
     assert shown["settings"]["password"] == "***"
     assert shown["effective"]["times"] == 1
+    assert shown["inherited"]["times"] == 1
+    assert shown["inherited"].get("greeting") != "Moin"
     with pytest.raises(ConfigConflict):
         bench.save_config("demo", {}, config["version"])
     with pytest.raises(ConfigInvalid) as caught:
