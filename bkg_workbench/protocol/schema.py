@@ -1,15 +1,14 @@
 """JSON Schema (2020-12) as the workbench uses it: the one door to it for all other modules.
 
 Owns the defaults that a schema makes. What it passes on lies in `values` (merging, differences),
-`masks` (secrets), `references` (`$ref`), `validation` (needs the package jsonschema-rs, which the
-Host has and a plug-in's own environment does not) and `fields` (what a form shows).
+`masks` (secrets), `references` (`$ref`) and `validation` (needs the package jsonschema-rs, which
+the Host has and a plug-in's own environment does not). Forms are `protocol.forms`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from bkg_workbench.protocol.fields import Field, form_fields
 from bkg_workbench.protocol.masks import MASK, mask, masked_diff, secrets, unmask
 from bkg_workbench.protocol.references import (
     MAX_DEPTH,
@@ -23,8 +22,8 @@ from bkg_workbench.protocol.validation import Errors, Validator, check, compiled
 from bkg_workbench.protocol.values import Change, diff, is_same, merge, pointer
 
 __all__ = [
-    "MASK", "Change", "Errors", "Field", "Schema", "SchemaInvalid", "Validator", "check",
-    "compiled", "defaults", "diff", "form_fields", "is_same", "mask", "masked_diff", "merge",
+    "MASK", "Change", "Errors", "Schema", "SchemaInvalid", "Validator", "check",
+    "compiled", "defaults", "diff", "is_same", "mask", "masked_diff", "merge",
     "pointer", "secrets", "unmask", "validate",
 ]  # fmt: skip
 

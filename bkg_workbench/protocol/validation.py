@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -19,6 +20,10 @@ from bkg_workbench.protocol.values import pointer
 
 Errors = dict[str, str]
 """{JSON pointer: a short sentence}; empty when valid."""
+
+Prefer = Callable[[str, str], "int | None"]
+"""Which branch of a `oneOf` or `anyOf` should tell its mistakes, by the JSON pointers of the value
+and of the keyword in the schema; None: the one that comes nearest."""
 
 MAX_BYTES = 1024 * 1024
 MAX_LEVELS = 64
@@ -64,7 +69,14 @@ class Validator:
         self._compiled = compiled
         self._inside = inside
 
-    def errors(self, value: Any) -> Errors:
+    def is_valid(self, value: Any) -> bool:
+        """Whether `value` is valid; False for what is no plain JSON value."""
+        try:
+            return bool(self._compiled.is_valid(value))
+        except ValueError:
+            return False
+
+    def errors(self, value: Any, prefer: Prefer | None = None) -> Errors:
         """What is wrong with `value`, a JSON value as a decoder gives it; see `validate`."""
         try:
             if self._compiled.is_valid(value):
@@ -72,7 +84,7 @@ class Validator:
         except ValueError:
             return {"": "is not a plain JSON value"}
         found: Errors = {}
-        for where, what in _told(self._compiled, self._inside, value):
+        for where, what in _told(self._compiled, self._inside, value, prefer):
             found.setdefault(where, what)
             if len(found) >= MAX_ERRORS:
                 break
@@ -91,6 +103,14 @@ def validate(schema: Schema, value: Any) -> Errors:
 def check(schema: Schema) -> None:
     """Raise `SchemaInvalid`, saying why, for a schema that is not fit for use."""
     _validator(schema)
+
+
+def part_validator(schema: Schema, at: str) -> Validator:
+    """The validator of the subschema at the JSON pointer `at` of `schema`.
+
+    Raises `SchemaInvalid` for a schema not fit for use.
+    """
+    return _validator(schema, at)
 
 
 def compiled(schema: Schema) -> Validator:
@@ -112,16 +132,16 @@ _by_identity: dict[int, tuple[Schema, Validator]] = {}
 """Holds the schema too, so that no other object can get its id."""
 
 
-def _validator(schema: Schema) -> Validator:
+def _validator(schema: Schema, at: str = "") -> Validator:
     try:
         key = msgspec.json.encode(schema, order="sorted")
     except (TypeError, ValueError, RecursionError) as error:
         raise SchemaInvalid(reason=f"it has no JSON form ({error})") from None
-    return _by_content(key)
+    return _by_content(key, at)
 
 
 @functools.lru_cache(maxsize=256)
-def _by_content(key: bytes) -> Validator:
+def _by_content(key: bytes, at: str = "") -> Validator:
     if len(key) > MAX_BYTES:
         raise SchemaInvalid(reason=f"it is larger than {MAX_BYTES >> 20} MiB")
     library = _library()
@@ -131,6 +151,9 @@ def _by_content(key: bytes) -> Validator:
     spreads: dict[int, tuple[int, int]] = {}
     try:
         _inspect(schema, schema, 0, spreads)
+        if at:  # so that the references inside it still count from the whole schema
+            whole = {**schema, "$id": "urn:bkg:whole"}
+            schema = {"$ref": f"urn:bkg:whole#{quote(at)}", "$defs": {"whole": whole}}
         made = library.Draft202012Validator(
             schema, validate_formats=False, offline=True, pattern_options=_backtracking()
         )
@@ -263,7 +286,7 @@ def _backtracking() -> Any:
 # Sentences
 
 
-def _told(made: Any, inside: int, value: Any) -> Iterator[tuple[str, str]]:
+def _told(made: Any, inside: int, value: Any, prefer: Prefer | None) -> Iterator[tuple[str, str]]:
     """Where and what, for each mistake, or the first one of a large value."""
     library = _library()
     parts, levels = _size(value)
@@ -282,7 +305,7 @@ def _told(made: Any, inside: int, value: Any) -> Iterator[tuple[str, str]]:
         yield "", "is not valid, and nests too deep to tell where"
         return
     for error in errors:
-        yield from _sentences(error)
+        yield from _sentences(error, prefer)
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -299,7 +322,7 @@ def _size(value: Any) -> tuple[int, int]:
     return parts, levels
 
 
-def _sentences(error: Any) -> Iterator[tuple[str, str]]:
+def _sentences(error: Any, prefer: Prefer | None) -> Iterator[tuple[str, str]]:
     """Where and what, for each mistake inside one of the library's errors."""
     where = pointer(*error.instance_path)
     limit = error.kind.value
@@ -310,9 +333,11 @@ def _sentences(error: Any) -> Iterator[tuple[str, str]]:
             for key in limit:
                 yield where + pointer(key), "is not known"
         case "anyOf" | "oneOf":
-            yield from _alternatives(error, where)
+            yield from _alternatives(error, where, prefer)
         case "uniqueItems":
             yield from _repeated(error.instance, where)
+        case "propertyNames":
+            yield where + pointer(error.kind.error.instance), "has a key that is not allowed"
         case "pattern" if type(error.kind).__name__ != "Pattern":
             yield where, "cannot be checked against its pattern in time"
         case word:
@@ -330,10 +355,15 @@ def _repeated(items: list[Any], where: str) -> Iterator[tuple[str, str]]:
         yield where, "has an item twice"
 
 
-def _alternatives(error: Any, where: str) -> Iterator[tuple[str, str]]:
-    """The branch that comes nearest tells; if none does, what the branches want."""
+def _alternatives(error: Any, where: str, prefer: Prefer | None) -> Iterator[tuple[str, str]]:
+    """The preferred branch or the one that comes nearest tells; else what the branches want."""
     if not all(error.kind.context):
         yield where, "fits more than one of the forms that it may have"
+        return
+    chosen = prefer(where, pointer(*error.schema_path)) if prefer else None
+    if chosen is not None and chosen < len(error.kind.context):
+        for inner in error.kind.context[chosen]:
+            yield from _sentences(inner, prefer)
         return
     here = error.instance_path
     near = [
@@ -345,7 +375,7 @@ def _alternatives(error: Any, where: str) -> Iterator[tuple[str, str]]:
     ]
     if near:
         for inner in min(near, key=len):
-            yield from _sentences(inner)
+            yield from _sentences(inner, prefer)
         return
     wanted = [_wish(e) for errors in error.kind.context for e in errors if e.instance_path == here]
     yield where, "must be " + " or ".join(dict.fromkeys(wanted))
@@ -394,7 +424,6 @@ _SENTENCES: dict[str, Callable[[Any], str]] = {
     "minProperties": lambda v: f"must have at least {_plural(v, 'entry', 'entries')}",
     "maxProperties": lambda v: f"must have at most {_plural(v, 'entry', 'entries')}",
     "pattern": lambda v: f"must have the form {v}",
-    "propertyNames": lambda v: "has a key that is not allowed",
     "contains": lambda v: "lacks an item that it must contain",
     "not": lambda v: "has a form that is not allowed",
 }  # fmt: skip

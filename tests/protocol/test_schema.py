@@ -1,4 +1,4 @@
-"""protocol.schema: defaults, merging, differences, secrets, validation and form fields."""
+"""protocol.schema: defaults, merging, differences, secrets and validation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bkg_workbench.protocol import schema
+from bkg_workbench.protocol.validation import compiled, part_validator
 
 KEYS = st.text("abcz/~0 é", max_size=4)
 LEAVES = (
@@ -140,8 +141,6 @@ def test_a_recursive_schema_has_finite_defaults_secrets_and_masks() -> None:
     assert schema.defaults(tree)["key"] == "k"
     assert "/key" in schema.secrets(tree)
     assert schema.mask(tree, {"a": {"b": {"key": "s"}}}) == {"a": {"b": {"key": "***"}}}
-    with pytest.raises(schema.SchemaInvalid):
-        schema.form_fields(tree)
 
 
 # Secrets
@@ -420,7 +419,6 @@ def test_what_has_no_json_form_is_no_valid_value(value: Any) -> None:
     [
         ({"oneOf": [{"type": "string"}, {"minLength": 1}]}, "a", "more than one of the forms"),
         ({"anyOf": [{"type": "string"}, {"const": 1}]}, [], "must be text or 1"),
-        ({"propertyNames": {"pattern": "^a"}}, {"b": 1}, "has a key that is not allowed"),
         ({"contains": {"type": "integer"}}, ["a"], "lacks an item that it must contain"),
         ({"uniqueItems": True}, [1, 1.0], "has an item twice"),
         ({"not": {"type": "integer"}}, 1, "has a form that is not allowed"),
@@ -440,6 +438,36 @@ def test_false_and_dependent_keys_are_told_at_the_key() -> None:
     }
 
 
+def test_a_key_that_is_not_allowed_is_told_at_the_key() -> None:
+    rules = {"propertyNames": {"pattern": "^a"}}
+    assert schema.validate(rules, {"b/c": 1, "a": 2}) == {"/b~1c": "has a key that is not allowed"}
+
+
+def test_a_part_of_a_schema_is_checked_alone_with_its_references() -> None:
+    rules = {"properties": {"a %~1b": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}
+    assert part_validator(rules, "/properties/a %~01b").errors("x") == {
+        "": "must be a whole number"
+    }
+    assert part_validator(rules, "/$defs/n").is_valid(1)
+
+
+def test_the_preferred_branch_tells_its_mistakes() -> None:
+    rules = {
+        "properties": {
+            "x": {"oneOf": [{"required": ["a"]}, {"required": ["b", "c"]}, {"type": "null"}]}
+        }
+    }
+    asked = []
+
+    def prefer(where: str, keyword: str) -> int:
+        asked.append((where, keyword))
+        return 1
+
+    errors = compiled(rules).errors({"x": {}}, prefer)
+    assert errors == {"/x/b": "is required", "/x/c": "is required"}
+    assert asked == [("/x", "/properties/x/oneOf")]
+
+
 def test_a_validator_is_found_by_its_schema_object_and_tells_the_same() -> None:
     kept = schema.compiled(WANTED)
     assert schema.compiled(WANTED) is kept
@@ -453,56 +481,3 @@ def test_a_changed_schema_is_not_taken_for_the_one_before() -> None:
     assert schema.validate(rules, 1) == {"": "must be text"}
     rules["type"] = "integer"
     assert schema.validate(rules, 1) == {}
-
-
-# Form fields
-
-
-def test_a_plug_ins_schema_becomes_fields() -> None:
-    fields = {field.path: field for field in schema.form_fields(WANTED)}
-    assert [(f.path, f.kind) for f in fields.values()] == [
-        ("/root", "text"),
-        ("/maxFiles", "integer"),
-        ("/inner", "group"),
-        ("/other", "group"),
-        ("/mode", "choice"),
-        ("/globs", "list"),
-        ("/env", "map"),
-    ]
-    assert fields["/root"].is_required
-    assert fields["/root"].description == "Where"
-    assert (fields["/maxFiles"].minimum, fields["/maxFiles"].maximum) == (1, 10)
-    assert fields["/maxFiles"].default == 5
-    assert [f.path for f in fields["/inner"].fields] == ["/inner/maxDepth"]
-    assert fields["/other"].is_nullable
-    assert fields["/mode"].choices == ["fast", "safe"]
-    item = fields["/globs"].item
-    assert item is not None
-    assert (item.path, item.kind) == ("/globs/*", "text")
-
-
-def test_secrets_units_and_what_no_field_can_show_are_told() -> None:
-    fields = schema.form_fields(
-        {
-            "properties": {
-                "key": {"type": "string", "format": "password"},
-                "wait": {"type": "number", "exclusiveMinimum": 0, "unit": "s", "title": "Wait"},
-                "any": {},
-                "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
-            }
-        }
-    )
-    assert [(f.title, f.kind, f.is_secret, f.unit) for f in fields] == [
-        ("key", "text", True, None),
-        ("Wait", "number", False, "s"),
-        ("any", "json", False, None),
-        ("either", "json", False, None),
-    ]
-    assert fields[1].is_minimum_exclusive
-
-
-@pytest.mark.row("J12")
-def test_a_form_of_ten_thousand_fields_is_refused() -> None:
-    huge = {"properties": {f"f{n}": {"type": "string"} for n in range(10_000)}}
-    with pytest.raises(schema.SchemaInvalid, match="500"):
-        schema.form_fields(huge)
