@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from bkg_workbench.protocol import routes
+from bkg_workbench.protocol import results, routes
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.envelopes import PluginName
 from bkg_workbench.protocol.routes import ADMIN, READ, Route
@@ -60,6 +60,13 @@ class Verb(Named):
     """A lifecycle wish; `wait` answers when it is fact instead of when it is taken."""
 
     wait: bool = False
+
+
+class BeginAuth(Params):
+    """The first password of the user `admin`; apikeys starts with it, once and for all."""
+
+    password: Annotated[str, msgspec.Meta(extra_json_schema={"writeOnly": True})]
+    wait: bool = True
 
 
 class Define(Params):
@@ -188,6 +195,11 @@ class Capability:
         """Where the gateway serves it besides `POST /api/capabilities/<name>`."""
         return routes.OF.get(self.name, ())
 
+    @property
+    def result(self) -> Any:
+        """The type of what a `host.*` capability answers with; None where its plug-in says it."""
+        return results.OF.get(self.name)
+
 
 def _host(
     name: str,
@@ -220,6 +232,7 @@ HOST: tuple[Capability, ...] = (
     _host("host.plugin.start", "start", Verb, "Start a plug-in"),
     _host("host.plugin.stop", "stop", Verb, "Stop a plug-in", destructive=True),
     _host("host.plugin.restart", "restart", Verb, "Restart a plug-in without losing a request"),
+    _host("host.auth.begin", None, BeginAuth, "The first start of apikeys"),
     _host("host.plugin.define", "define", Define, "Add a plug-in's definition, or change it"),
     _host("host.plugin.rebuild", "rebuild", Verb, "Build a plug-in's own environment anew"),
     _host("host.plugins.add", "add_plugin", AddPlugin, "Make a folder a plug-in"),
@@ -289,6 +302,17 @@ PLUGINS: tuple[Capability, ...] = (
         auth__createKey="A new API key",
         auth__listKeys="API keys",
         auth__revokeKey="Revoke an API key",
+        auth__rotateKey="A new secret for an API key, the old one valid for a while",
+        auth__createChild="A short-lived token that does no more than its parent",
+        auth__users__list="Users",
+        auth__users__create="A new user",
+        auth__users__update="Change a user's scopes, disable or enable them",
+        auth__users__delete="Remove a user with their keys and sessions",
+        auth__users__setPassword="Change a password and end the user's sessions",
+        auth__sessions__list="Sessions that are valid",
+        auth__sessions__revoke="End a session, or all of a user's",
+        auth__audit__list="What was done and refused, and by whom",
+        auth__audit__verify="Whether the audit trail is whole",
     ),
     *_of(
         "brainml",
