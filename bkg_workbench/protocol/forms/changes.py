@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bkg_workbench.protocol.forms.shapes import compact
+from bkg_workbench.protocol.forms.keywords import compact
 from bkg_workbench.protocol.masks import masked_diff
 from bkg_workbench.protocol.references import Schema
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from bkg_workbench.protocol.forms.keywords import UNSET, compact, is_of
 from bkg_workbench.protocol.forms.outline import Outline, Place
 from bkg_workbench.protocol.forms.reading import look
-from bkg_workbench.protocol.forms.shapes import UNSET, Shape, compact, is_of
+from bkg_workbench.protocol.forms.shapes import Shape
 from bkg_workbench.protocol.references import MAX_DEPTH
 from bkg_workbench.protocol.values import is_same, merge
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from bkg_workbench.protocol.forms.coercion import initial, read, unused_choice
+from bkg_workbench.protocol.forms.keywords import UNSET
 from bkg_workbench.protocol.forms.nodes import escape
 from bkg_workbench.protocol.forms.outline import Outline
 from bkg_workbench.protocol.forms.reading import Chosen, Spot, find, remember, steps
-from bkg_workbench.protocol.forms.shapes import UNSET
 from bkg_workbench.protocol.forms.switching import switched
 from bkg_workbench.protocol.masks import MASK, mask, unmask
 from bkg_workbench.protocol.references import Schema

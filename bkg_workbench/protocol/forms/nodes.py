@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from bkg_workbench.protocol.forms.keywords import UNSET, compact, is_plain
 from bkg_workbench.protocol.forms.outline import NEVER, Outline, Place
 from bkg_workbench.protocol.forms.reading import Chosen, Look, look, steps
-from bkg_workbench.protocol.forms.shapes import UNSET, Shape, compact, is_plain
+from bkg_workbench.protocol.forms.shapes import Shape
 from bkg_workbench.protocol.masks import MASK, mask
 from bkg_workbench.protocol.references import MAX_DEPTH
 from bkg_workbench.protocol.values import is_same
@@ -76,8 +77,8 @@ class Description:
         if self._count > MAX_NODES:
             raise TooLarge(f"The value has more than {MAX_NODES} parts.")
         plan = self._outline.plan(place)
-        if plan.shape is not None and not plan.conditions and plan.shape.kind != "variant":
-            shape = plan.shape
+        if plan.always is not None:
+            shape = plan.always
         else:
             seen = look(self._outline, place, value, self._chosen.get(at))
             if seen.variant is not None:

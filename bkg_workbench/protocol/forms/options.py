@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from bkg_workbench.protocol.forms.attributes import describe
+from bkg_workbench.protocol.forms.keywords import MAX_TITLE, is_of, merged_types, show
 from bkg_workbench.protocol.forms.outline import NEVER, Outline, Place, Plan, Selector
-from bkg_workbench.protocol.forms.shapes import (
-    MAX_TITLE,
-    Option,
-    Shape,
-    is_of,
-    make,
-    merged_types,
-    show,
-)
+from bkg_workbench.protocol.forms.shapes import Option, Shape, begin, finish
 from bkg_workbench.protocol.references import Schema
 from bkg_workbench.protocol.values import is_same
 
@@ -42,10 +36,40 @@ _SHAPING = frozenset({
 """What gives a value a form. Branches without any of these only bind the one form that there is."""
 
 
-def select(outline: Outline, plan: Plan, shape: Shape) -> Shape | None:
+def settle(outline: Outline, place: Place, value: Any) -> Shape:
+    """What a place looks like with this value in it."""
+    while True:
+        plan = outline.meet(place, value)
+        shape = shape_of(outline, plan)
+        if shape.place == plan.place:
+            return shape
+        place = shape.place  # only one branch was left, which may have conditions of its own
+
+
+def shape_of(outline: Outline, plan: Plan) -> Shape:
+    """The shape of a plan, kept with it."""
+    if plan.shape is None:
+        shape = plan.shape = _make(outline, plan)
+        is_fixed = not (plan.conditions or outline.plan(shape.place).conditions)
+        plan.always = shape if is_fixed and shape.kind != "variant" else None
+    return plan.shape
+
+
+def _make(outline: Outline, plan: Plan) -> Shape:
+    shape = begin(outline, plan)
+    if not shape.is_secret:
+        only = _select(outline, plan, shape)
+        if only is not None:
+            return only
+    finish(shape)
+    describe(shape)
+    return shape
+
+
+def _select(outline: Outline, plan: Plan, shape: Shape) -> Shape | None:
     """Make `shape` a variant or choice where its place has several forms.
 
-    Gives another shape where all but one form fall away.
+    Gives the shape of the only form where all others fall away.
     """
     if shape.choices or any("const" in part for part in plan.parts):
         return None
@@ -57,7 +81,7 @@ def select(outline: Outline, plan: Plan, shape: Shape) -> Shape | None:
             continue
         if len(others) == 1:
             place = plan.place.with_branch(others[0][1], selector.id, has_null)
-            return make(outline, outline.plan(place))
+            return shape_of(outline, outline.plan(place))
         if has_null and (shape.types is None or "null" in shape.types):
             shape.is_nullable = True
         if _make_choice(outline, shape, [branch for _, branch in others]):
@@ -88,7 +112,7 @@ def _options(
         place = plan.place.with_branch(branch, selector.id, has_null)
         pick = (selector.at, index)
         label = _label(outline, selector, index, branch)
-        below = make(outline, outline.plan(place))
+        below = shape_of(outline, outline.plan(place))
         if below.kind != "variant":
             yield Option(label, place, (pick,), (branch,))
             continue
@@ -195,7 +219,7 @@ def branch_of(
     for index, option in enumerate(shape.options):
         if _is_type(option, value) and all(outline.is_valid(b, value) for b in option.branches):
             return index
-    scores = [_likeness(outline.settle(o.place, value), value) for o in shape.options]
+    scores = [_likeness(settle(outline, o.place, value), value) for o in shape.options]
     return scores.index(max(scores))
 
 

@@ -60,6 +60,8 @@ class Plan:
     conditions: tuple[Schema, ...]
     selectors: tuple[Selector, ...]
     shape: Shape | None = None
+    always: Shape | None = None
+    """The shape, if no value changes it."""
 
 
 class Outline:
@@ -101,8 +103,8 @@ class Outline:
         above, _, name = self._pointers.get(id(raw), "").rpartition("/")
         return name.replace("~1", "/").replace("~0", "~") if above in _SHELVES else ""
 
-    def settle(self, place: Place, value: Any) -> Shape:
-        """What a place looks like with this value in it."""
+    def meet(self, place: Place, value: Any) -> Plan:
+        """What stands at a place with this value in it: what its conditions add is among it."""
         plan = self.plan(place)
         if plan.conditions:
             done: set[int] = set()
@@ -112,11 +114,7 @@ class Outline:
                 if met:
                     place = place._replace(raws=(*place.raws, *map(self._plain, met)))
                     plan = self.plan(place)
-        if plan.shape is None:
-            from bkg_workbench.protocol.forms.shapes import make
-
-            plan.shape = make(self, plan)
-        return plan.shape
+        return plan
 
     def plan(self, place: Place) -> Plan:
         """What stands at a place, conditions aside."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bkg_workbench.protocol.forms.options import branch_of, key_of
+from bkg_workbench.protocol.forms.keywords import UNSET
+from bkg_workbench.protocol.forms.options import branch_of, key_of, settle
 from bkg_workbench.protocol.forms.outline import Outline, Place
-from bkg_workbench.protocol.forms.shapes import UNSET, Option, Shape
+from bkg_workbench.protocol.forms.shapes import Option, Shape
 
 Chosen = dict[str, Any]
 """{JSON pointer of a variant: the key of the option that somebody chose}."""
@@ -38,13 +39,13 @@ def look(outline: Outline, place: Place, value: Any, remembered: Any = None) -> 
     A variant without a value has no chosen option: `shape` is the variant itself then.
     """
     given = {} if value is UNSET else value
-    shape = outline.settle(place, given)
+    shape = settle(outline, place, given)
     if shape.kind != "variant":
         return Look(shape)
     if value is UNSET or value is None:
         return Look(shape, shape)
     index = branch_of(shape, value, remembered)
-    body = outline.settle(shape.options[index].place, value)
+    body = settle(outline, shape.options[index].place, value)
     return Look(body, shape, index)
 
 

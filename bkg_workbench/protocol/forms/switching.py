@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from bkg_workbench.protocol.forms.coercion import initial, number
+from bkg_workbench.protocol.forms.keywords import UNSET, is_of, show
+from bkg_workbench.protocol.forms.options import settle
 from bkg_workbench.protocol.forms.outline import Outline
-from bkg_workbench.protocol.forms.shapes import UNSET, Option, Shape, is_of, show
+from bkg_workbench.protocol.forms.shapes import Option, Shape
 
 
 def switched(outline: Outline, old: Shape | None, option: Option, value: Any) -> Any:
@@ -19,7 +21,7 @@ def switched(outline: Outline, old: Shape | None, option: Option, value: Any) ->
     keys that neither knows. A number becomes a text, and a text a number, where it is one.
     """
     fresh = initial(outline, option.place)
-    new = outline.settle(option.place, fresh)
+    new = settle(outline, option.place, fresh)
     if isinstance(value, dict) and isinstance(fresh, dict):
         return {**fresh, **_kept(outline, old, new, value)}
     if value is UNSET or value is None:
