@@ -179,6 +179,7 @@ OF: dict[str, Any] = {
     "host.plugin.define": PluginState,
     "host.plugin.rebuild": PluginState,
     "host.plugins.add": PluginState,
+    "host.auth.begin": PluginState,
     "host.plugins.remove": Removed,
     "host.config.get": Settings,
     "host.config.save": Saved,
