@@ -13,5 +13,5 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["tests.reliability", "tests.leaks"]
 
 # A plug-in's package is installed nowhere: it lies beside its tests.
-_projects = sorted(Path(__file__).parent.glob("plugins/*/pyproject.toml"))
-sys.path += [str(project.parent) for project in _projects]
+_scripts = sorted(Path(__file__).parent.glob("plugins/*/start.sh"))
+sys.path += [str(script.parent) for script in _scripts]

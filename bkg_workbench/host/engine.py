@@ -22,10 +22,21 @@ from bkg_workbench.bus.router import Router
 from bkg_workbench.bus.websocket import Server
 from bkg_workbench.client.attach import ConnectionFile
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.host import backup, checks, launch, ports, settings, tracing, troubles
+from bkg_workbench.host import (
+    backup,
+    checks,
+    firststart,
+    launch,
+    ports,
+    settings,
+    tracing,
+    troubles,
+)
 from bkg_workbench.host.canary import Canaries
 from bkg_workbench.host.configurator import Configurator
 from bkg_workbench.host.ear import Ear
+from bkg_workbench.host.firststart import FirstStart
+from bkg_workbench.host.gateway import ApiPort
 from bkg_workbench.host.meter import Meter
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
@@ -81,6 +92,7 @@ class Engine:
             started_at=self.clock.now_ms(),
         )
         self.subscriptions = Subscriptions()
+        self.first_start = FirstStart(workspace)
         self.database = Database(workspace.database, MIGRATIONS)
         self.configs = Configs(self.database, workspace.plugins, workspace.hidden, self.clock)
         self.configurator = Configurator(self)
@@ -111,6 +123,7 @@ class Engine:
         )
         self.router.local = Services(self).handlers()
         self._server: Server | None = None
+        self.api = ApiPort(self)
         self.port = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.spawn_tokens: dict[str, str] = {}
@@ -144,30 +157,23 @@ class Engine:
             self.notice("tracing", str(error))
         self.canaries.resume()
         if autostart:
-            self.supervisor.autostart()
+            self.supervisor.autostart(but=firststart.hold(self, os.environ))
 
     async def _listen(self) -> None:
         """Open the bus, and say how to reach it."""
         self._server, self.port = await ports.listen_bus(self.hub)
-        self.emit(
-            Ported(
-                ports=(
-                    Port(
-                        name="bus",
-                        port=self.port,
-                        url=f"ws://127.0.0.1:{self.port}/bus",
-                        owner=f"pid {os.getpid()}",
-                    ),
-                )
-            )
-        )
+        self.api.open()
+        url, owner = f"ws://127.0.0.1:{self.port}/bus", f"pid {os.getpid()}"
+        bus = Port(name="bus", port=self.port, url=url, owner=owner)
+        self.emit(Ported(ports=(bus, self.api.row)))
         self.token = self.tokens.issue_client("client")
         self.write_connection_file()
 
     @property
     def file_descriptors(self) -> list[int]:
         """Of the listening sockets, to be closed in forked children."""
-        return self._server.file_descriptors if self._server else []
+        bus = self._server.file_descriptors if self._server else []
+        return [*bus, *self.api.file_descriptors]
 
     async def wait_until_stopping(self) -> None:
         """Return when somebody asked the Host to stop."""
@@ -175,11 +181,12 @@ class Engine:
 
     def write_connection_file(self) -> None:
         """Say in `.bkg/host.json` how to reach this Host."""
-        web = next((p.url for p in self.state.ports if p.name == "web"), None)
+        urls = {port.name: port.url for port in self.state.ports}
         self.workspace.write_connection_file(
             ConnectionFile(
                 bus=f"ws://127.0.0.1:{self.port}",
-                web=web,
+                gateway=urls.get("gateway"),
+                web=urls.get("web"),
                 pid=os.getpid(),
                 started_at=self.state.started_at,
                 instance=self.instance,
@@ -206,6 +213,7 @@ class Engine:
         # Each step is gone through even where the one before it was interrupted.
         try:
             self.workspace.remove_connection_file(self.instance)
+            await self.api.aclose()
             await self.canaries.close()
             await self.supervisor.aclose()
         finally:
@@ -332,6 +340,7 @@ class Engine:
             token=token,
             instance=self.instance,
             outer=os.environ,
+            first_start=self.first_start,
         )
         return launch.spec(definition, self.workspace.plugins, env)
 
@@ -345,6 +354,7 @@ class Engine:
         level = MOVE_LEVELS.get(chapter.state, "info")
         self.logs.append(name, "host", level, f"{chapter.event}, now {chapter.state}{why}")
         self.canaries.moved(name, event)
+        firststart.moved(self, name, chapter.state)
         self.samples.add_event(
             name, event.chapter.event, event.chapter.state, event.chapter.why, event.chapter.at
         )

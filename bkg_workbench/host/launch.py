@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bkg_workbench.errors import StartFailed
+from bkg_workbench.host import firststart
+from bkg_workbench.host.firststart import FirstStart
 from bkg_workbench.host.workspace import Workspace
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.supervisor.process import LaunchSpec
@@ -37,6 +39,7 @@ def environment(
     token: str,
     instance: str,
     outer: Mapping[str, str],
+    first_start: FirstStart | None = None,
 ) -> dict[str, str]:
     """The environment variables of one process of a plug-in."""
     folder = workspace.plugin_folder(definition.name)
@@ -49,8 +52,8 @@ def environment(
             and not name.startswith(REFUSED_PREFIXES)
         )
     }
-    if definition.name == "apikeys" and "ADMIN_PASSWORD" in outer:
-        env["ADMIN_PASSWORD"] = outer["ADMIN_PASSWORD"]
+    if definition.name == firststart.PLUGIN:
+        env |= (first_start or FirstStart(workspace)).variables(outer)
     env |= definition.env
     env |= {
         "BKG_PLUGIN_BUS_HOST": "127.0.0.1",

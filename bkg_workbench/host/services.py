@@ -20,6 +20,7 @@ from bkg_workbench.errors import (
     PluginNotFound,
     RequestError,
 )
+from bkg_workbench.host import firststart
 from bkg_workbench.host.inventory import Inventory
 from bkg_workbench.protocol import capabilities as table
 from bkg_workbench.protocol import schema as schemas
@@ -102,6 +103,12 @@ class Services:
         self._plugin(params.name)
         self._engine.supervisor.start(params.name)
         return await self._wish(params)
+
+    async def _auth_begin(self, params: table.BeginAuth, _: Caller) -> PluginState:
+        self._engine.first_start.give(params.password)
+        self._plugin(firststart.PLUGIN)
+        self._engine.supervisor.restart(firststart.PLUGIN, "its first start")
+        return await self._wish(table.Verb(name=firststart.PLUGIN, wait=params.wait))
 
     async def _plugin_stop(self, params: table.Verb, _: Caller) -> PluginState:
         self._plugin(params.name)

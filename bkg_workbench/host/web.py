@@ -14,7 +14,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from bkg_workbench.errors import StartFailed
-from bkg_workbench.host import ports
+from bkg_workbench.host import firststart, ports
 from bkg_workbench.protocol.state import Port
 from bkg_workbench.supervisor.process import LaunchSpec, Process
 
@@ -43,7 +43,7 @@ class Web:
         port = ports.choose("BKG_WEB_PORT")
         token = secrets.token_urlsafe(24)
         environment = {
-            **os.environ,
+            **{k: v for k, v in os.environ.items() if k != firststart.VARIABLE},
             "BKG_WORKSPACE": str(self._engine.workspace.root),
             "BKG_INSTANCE": self._engine.instance,
             "BKG_WEB_TOKEN": token,

@@ -66,3 +66,30 @@ OF: dict[str, tuple[Route, ...]] = {
     "llm.embed": (Route("POST", "/v1/embeddings", "llm.embed", "openai"),),
     "llm.models": (Route("GET", "/v1/models", "llm.models", "models"),),
 }
+
+CAPABILITIES = "/api/capabilities/"
+"""Every capability is served below it, under its own name."""
+
+
+def find(method: str, path: str) -> Route | None:
+    """The route that a request takes; None for a path that is not of this table.
+
+    The gateway has the route itself, and decides by it. This is for whoever is told of a request by
+    its text: a path that only looks like one of these finds none, and is granted nothing by it.
+    """
+    name = path.removeprefix(CAPABILITIES)
+    if name != path:
+        return Route(method, path, name) if method == "POST" and "/" not in name else None
+    words = path.split("/")
+    for routes in OF.values():
+        for route in routes:
+            if route.method == method and _fits(route.path.split("/"), words):
+                return route
+    return None
+
+
+def _fits(template: list[str], words: list[str]) -> bool:
+    return len(template) == len(words) and all(
+        bool(word) if wanted.startswith("{") else word == wanted
+        for wanted, word in zip(template, words, strict=True)
+    )

@@ -39,6 +39,7 @@ from bkg_workbench.errors import (
     Unauthenticated,
     WorkbenchError,
 )
+from bkg_workbench.protocol import chain, routes
 from bkg_workbench.protocol.capabilities import covers, is_name
 from bkg_workbench.protocol.envelopes import Caller
 from bkg_workbench.sdk.context import Closing, Context, Stream
@@ -69,6 +70,8 @@ __all__ = [
     "Struct",
     "Unauthenticated",
     "WorkbenchError",
+    "chain",
     "covers",
     "is_name",
+    "routes",
 ]

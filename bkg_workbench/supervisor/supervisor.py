@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.errors import LifecycleError, PluginNotFound
@@ -104,11 +104,15 @@ class Supervisor:
         """Want it up in a fresh process. Raises PluginNotFound, LifecycleError once closed."""
         self._wish(events.RestartAsked(at=self._now(), why=why), name)
 
-    def autostart(self, why: str = "autostart") -> list[str]:
-        """Start those that want it, the ones that others call first; their names in order."""
+    def autostart(self, why: str = "autostart", *, but: Collection[str] = ()) -> list[str]:
+        """Start those that want it, the ones that others call first; their names in order.
+
+        Those named in `but` are left alone.
+        """
         definitions = [actor.definition for actor in self._actors.values()]
         order = start_order(definitions)
-        names = [name for name in order if self._actors[name].definition.autostart]
+        autostarted = (name for name in order if self._actors[name].definition.autostart)
+        names = [name for name in autostarted if name not in but]
         for name in names:
             self.start(name, why)
         return names

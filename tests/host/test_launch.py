@@ -190,3 +190,9 @@ def test_the_command_runs_beside_its_script_with_its_arguments_and_limits(plugin
     assert made.argv == (str(plugins / "other/start.sh"), "--model", "a b")
     assert (made.cwd, made.env, made.limits) == (plugins / "other", {"A": "1"}, Limits(nice=5))
     assert made.inside == plugins
+
+
+def test_the_admin_password_is_for_the_first_start_alone(workspace: Path) -> None:
+    assert "ADMIN_PASSWORD" in environment(workspace, "apikeys")
+    (workspace / ".bkg" / "plugins" / "apikeys" / "data" / "apikeys.db").touch()
+    assert "ADMIN_PASSWORD" not in environment(workspace, "apikeys")
