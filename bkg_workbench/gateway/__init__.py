@@ -1,1 +1,1 @@
-"""gateway"""
+"""The HTTP face of a Host: `gateway.server.Gateway`, started by `host.gateway`."""

@@ -102,6 +102,20 @@ async def listen_bus(hub: Hub) -> tuple[Server, int]:
     return server, server.port
 
 
+def bind(variable: str) -> socket.socket:
+    """A listening socket on loopback. Raises `PortTaken` where the port asked for is held.
+
+    What connects before anybody accepts waits in its backlog.
+    """
+    port, fixed = wanted(variable)
+    try:
+        return socket.create_server(("127.0.0.1", port), backlog=256)
+    except OSError:
+        if fixed:
+            raise PortTaken(variable=variable, port=port, owner=owner_of(port)) from None
+        return socket.create_server(("127.0.0.1", 0), backlog=256)
+
+
 def allowed_hosts() -> tuple[str, ...]:
     """Further values of the `Host` header, from `BKG_ALLOWED_HOSTS` (comma-separated)."""
     listed = os.environ.get("BKG_ALLOWED_HOSTS", "").split(",")

@@ -278,6 +278,21 @@ def raw(value: Any) -> msgspec.Raw:
     return msgspec.Raw(data)
 
 
+def from_outside(data: bytes) -> msgspec.Raw:
+    """JSON that came by another door than the bus, as undecoded JSON that a peer will accept.
+
+    Raises `ProtocolError`. Whether it is JSON at all is found by whoever decodes it.
+    """
+    if _is_deep(data, MAX_DEPTH - 1):
+        raise ProtocolError(reason=f"it nests deeper than {MAX_DEPTH - 1} levels")
+    try:
+        if not data.isascii():
+            data.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(reason=str(error)) from None
+    return msgspec.Raw(data)
+
+
 def value(data: msgspec.Raw | None) -> Any:
     """The Python value of undecoded JSON."""
     if data is None:

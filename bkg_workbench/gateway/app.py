@@ -1,0 +1,151 @@
+"""The gateway as an ASGI application: one door for every request, and one place for its errors.
+
+Owns the order of the checks (path, `Host`, `Origin`, route, body's kind, token, scope), the id of
+each request, and what an error looks like. What is answered is `gateway.answers`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from bkg_workbench.bus.identity import Caller
+from bkg_workbench.errors import Unauthenticated, WorkbenchError
+from bkg_workbench.gateway import auth, errors
+from bkg_workbench.gateway.answers import Answers, Handler
+from bkg_workbench.gateway.door import Door
+from bkg_workbench.gateway.exchange import Exchange
+from bkg_workbench.gateway.limits import Limits
+from bkg_workbench.gateway.routes import OWN, OWN_NAME, Routes, Served, check_path, derived
+
+
+@dataclass(frozen=True)
+class Done:
+    """A request that has its answer. `route` is the path with its fields' names; None for none."""
+
+    method: str
+    route: str | None
+    capability: str | None
+    status: int
+    code: str
+    seconds: float
+
+
+class App:
+    """Serves requests. `hosts` are the values of `Host` that are this server."""
+
+    def __init__(self, door: Door, hosts: Iterable[str], limits: Limits) -> None:
+        self._door, self._limits = door, limits
+        self.hosts = {host.lower() for host in hosts}
+        self.answers = Answers(door, limits)
+        self.routes = Routes([*OWN, *derived()])
+        self.observers: list[Callable[[Done], None]] = []
+        missing = {one.view for one in self.routes.all} - set(self.answers.handlers)
+        if missing:
+            raise ValueError(f"no handler for {sorted(missing)}")
+
+    def add(self, served: Served, handler: Handler) -> None:
+        """One more route, with a handler of its own. Raises `ValueError` as `Routes.add`."""
+        self.routes.add(served)
+        self.answers.handlers[served.view] = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        started = time.perf_counter()
+        connection = scope["state"]["connection"]
+        connection.task = asyncio.current_task()
+        exchange = Exchange(scope, receive, send, self._limits)
+        route, code = None, "ok"
+        try:
+            route, exchange.params = self._admit(exchange, scope)
+            await self._authorize(exchange, route)
+            await self.answers.handlers[route.view](exchange, route)
+        except WorkbenchError as error:
+            code = error.code
+            if error.status >= 500 and error.code == "internal_error":
+                self._door.note(
+                    "error", f"{exchange.id} {exchange.method} {exchange.path}: {error}"
+                )
+            await self._refuse(exchange, error)
+        except asyncio.CancelledError:
+            code = "request_cancelled"
+            if not (connection.is_gone or connection.is_refused):
+                raise
+        except Exception as error:
+            # Whatever it was, its text may hold what is nobody's business: it goes to the log.
+            code = "internal_error"
+            kind = f"{type(error).__name__}: {error}"
+            self._door.note("error", f"{exchange.id} {exchange.method} {exchange.path}: {kind}")
+            await self._refuse(exchange, WorkbenchError())
+        finally:
+            seconds = time.perf_counter() - started
+            path = None if route is None else route.path
+            self._tell(
+                Done(exchange.method, path, exchange.capability, exchange.status, code, seconds)
+            )
+
+    def _tell(self, done: Done) -> None:
+        self.answers.meter.answered(done.method, done.route or "none", done.status)
+        for observer in self.observers:
+            observer(done)
+
+    # -- the checks -----------------------------------------------------------------------------
+    def _admit(self, exchange: Exchange, scope: Scope) -> tuple[Served, dict[str, str]]:
+        check_path(scope)
+        hosts = exchange.fields("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
+            raise errors.Misdirected(host=", ".join(hosts)[:100])
+        if origins := exchange.fields("origin"):
+            raise errors.ForeignOrigin(origin=origins[0][:100])
+        found = self.routes.find(exchange.method, exchange.path)
+        exchange.check_body()
+        return found
+
+    async def _authorize(self, exchange: Exchange, route: Served) -> None:
+        if route.scope is None:
+            if route.view == "health" and exchange.fields("authorization"):
+                await self._recognize(exchange)
+            return
+        scope = exchange.params["capability"] if route.scope == OWN_NAME else route.scope
+        exchange.caller = await self._caller(exchange, scope)
+        auth.require(exchange.caller, scope)
+
+    async def _recognize(self, exchange: Exchange) -> None:
+        """On an open route a token is welcome, and a wrong one is no error."""
+        try:
+            exchange.caller = await self._caller(exchange, None)
+        except WorkbenchError:
+            return
+
+    async def _caller(self, exchange: Exchange, scope: str | None) -> Caller:
+        return await auth.validate(
+            self._door,
+            auth.bearer(exchange.fields("authorization")),
+            exchange.method,
+            exchange.path,
+            scope,
+            timeout=self._limits.auth_seconds,
+            traceparent=exchange.traceparent,
+        )
+
+    async def _refuse(self, exchange: Exchange, error: WorkbenchError) -> None:
+        if exchange.status:
+            # The answer has begun, so nothing can be said any more but that it is not whole.
+            exchange.request.scope["state"]["connection"].transport.abort()
+            return
+        is_openai = exchange.path.startswith("/v1/")
+        is_unknown = isinstance(error, Unauthenticated)
+        is_wrong_method = isinstance(error, errors.MethodNotAllowed)
+        await exchange.answer(
+            errors.body_of(error, exchange.id, openai=is_openai),
+            status=errors.status_of(error, openai=is_openai),
+            headers={
+                "retry-after": errors.retry_after(error),
+                "www-authenticate": "Bearer" if is_unknown else None,
+                "allow": str(error.facts["allow"]) if is_wrong_method else None,
+            },
+        )
