@@ -5,6 +5,7 @@ Owns the state of one form and what is told of it. How it is drawn is not its ma
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bkg_workbench.protocol.forms import limits
@@ -22,7 +23,7 @@ from bkg_workbench.protocol.forms.verdict import judge
 from bkg_workbench.protocol.masks import mask
 from bkg_workbench.protocol.references import Schema, SchemaInvalid
 from bkg_workbench.protocol.validation import Errors
-from bkg_workbench.protocol.values import is_same
+from bkg_workbench.protocol.values import is_same, merge
 
 MAX_UNDO = 100
 
@@ -31,11 +32,17 @@ class Form:
     """One form. `schema` and `value` are plain JSON; neither is ever changed.
 
     A schema that no form can draw, or that cannot be used at all, gives a single JSON node and a
-    notice. Not to be shared between threads.
+    notice. `inherited` is what counts where the value says nothing: it is shown as the default, and
+    both together are what must be valid. Not to be shared between threads.
     """
 
-    def __init__(self, schema: Schema | None, value: Any) -> None:
+    def __init__(
+        self, schema: Schema | None, value: Any, *, inherited: dict[str, Any] | None = None
+    ) -> None:
         self._schema: Schema = schema or {}
+        self._inherited = inherited
+        if inherited is not None:
+            self._schema = {**self._schema, "default": inherited}
         self._notice: str | None = None
         self._refused: Errors = {}
         self._outline: Outline | None = None
@@ -124,7 +131,10 @@ class Form:
 
     def _judged(self) -> Errors:
         if self._found is None:
-            self._found = judge(self._outline, self._state)
+            state = self._state
+            if self._inherited is not None:
+                state = replace(state, value=merge(self._inherited, state.value))
+            self._found = judge(self._outline, state)
         return self._found
 
     def _as_json(self, errors: Errors) -> Node:
