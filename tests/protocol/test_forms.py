@@ -75,3 +75,19 @@ def test_a_hostile_schema_becomes_one_json_node_with_a_notice(
     assert whole["root"]["kind"] == "json"
     form.apply({"op": "text", "at": "", "text": '{"a": 2}'})
     assert form.value == {"a": 2}
+
+
+def test_what_is_inherited_counts_where_the_value_says_nothing() -> None:
+    schema = {
+        "type": "object",
+        "required": ["model"],
+        "properties": {"model": {"type": "string"}, "size": {"type": "integer", "default": 3}},
+    }
+    assert Form(schema, {}).errors == {"/model": "is required"}
+    form = Form(schema, {}, inherited={"model": "small", "size": 4})
+    assert form.errors == {}
+    assert form.value == {}
+    fields = form.describe()["root"]["fields"]
+    assert (fields["model"]["default"], fields["size"]["default"]) == ("small", 4)
+    form.apply({"op": "set", "at": "/size", "value": "x"})
+    assert form.errors == {"/size": "must be a whole number"}
