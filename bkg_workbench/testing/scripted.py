@@ -23,14 +23,16 @@ from bkg_workbench.protocol.state import (
     WorkbenchState,
     fold,
 )
+from bkg_workbench.testing.scripted_configs import ScriptedConfigs
 
 NOW = 1_790_000_000_000
 
 
-class ScriptedBench:
+class ScriptedBench(ScriptedConfigs):
     """Holds a `WorkbenchState`, folds events into it, and records intents."""
 
     def __init__(self, now_ms: int = NOW) -> None:
+        super().__init__()
         self.now_ms = now_ms
         self.state = WorkbenchState(
             instance="0123456789abcdef",

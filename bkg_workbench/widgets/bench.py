@@ -52,6 +52,26 @@ class Bench(Protocol):
     ) -> list[dict[str, Any]]:
         """Log records, oldest first."""
 
+    def config(self, name: str) -> dict[str, Any]:
+        """{settings, inherited, effective, schema, version} of a plug-in, secrets masked."""
+
+    def save_config(
+        self,
+        name: str,
+        settings: dict[str, Any],
+        version: int,
+        *,
+        reason: str | None = None,
+        canary_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Save settings read at `version`: {version, applied: "live" or "restart"}."""
+
+    def config_history(self, name: str) -> list[dict[str, Any]]:
+        """Versions of the settings, newest first: version, at, author, reason, diff, settings."""
+
+    def restore_config(self, name: str, version: int) -> dict[str, Any]:
+        """Make an earlier version the current one; as `save_config`."""
+
     def telemetry(
         self,
         plugin: str | None = None,
