@@ -29,7 +29,9 @@ from bkg_workbench.widgets.wishes import Verb, Wish, outcome, wish
 KEPT = 600
 """Telemetry samples of a plug-in that a board keeps."""
 LOOK_BACK = 60
-"""Samples of a plug-in that a new board asks for, roughly."""
+"""Samples of each plug-in that a new board asks for."""
+MAX_LOOK_BACK = 5000
+"""Samples that a new board asks for in all."""
 
 _log = logging.getLogger(__name__)
 
@@ -171,7 +173,7 @@ class Board(ipywidgets.VBox):
         self._run(lambda: self._wish(verb, name), f"{verb} {name}")
 
     def open_plugin(self, name: str) -> None:
-        """Show the page of a plug-in where its link cannot lead there. Nothing by default."""
+        """Show the page of a plug-in, where no address leads there. Nothing by default."""
 
     def settle(self, timeout: float = 5.0) -> None:
         """Wait, at most `timeout` seconds each, until what was posted is done (for tests)."""
@@ -287,7 +289,8 @@ class Board(ipywidgets.VBox):
         self._host = {}
         try:
             self._host = self.bench.info()
-            for sample in self.bench.telemetry(limit=LOOK_BACK * 10):
+            limit = min(MAX_LOOK_BACK, LOOK_BACK * max(10, len(self.bench.state.plugins)))
+            for sample in self.bench.telemetry(limit=limit):
                 self._keep(sample)
         except WorkbenchError:
             return  # a page without these is whole; `lost` says why there are none
@@ -304,9 +307,10 @@ class Board(ipywidgets.VBox):
 
 
 def close_all(widget: Any) -> None:
-    """Close a widget and everything in it."""
-    for child in getattr(widget, "children", ()):
-        close_all(child)
+    """Close a widget and everything in it; a board closes what lies on it itself."""
+    if not isinstance(widget, Board):
+        for child in getattr(widget, "children", ()):
+            close_all(child)
     widget.close()
 
 

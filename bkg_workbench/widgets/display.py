@@ -7,8 +7,10 @@ dashboard says what is wrong. Redraw and subscriptions are the board's, what is 
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
+from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,12 +19,12 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from bkg_workbench.errors import WorkbenchError
-from bkg_workbench.widgets import markup, view, words
+from bkg_workbench.widgets import view, words
 from bkg_workbench.widgets.bench import Bench
 from bkg_workbench.widgets.board import Board
+from bkg_workbench.widgets.inventory import Inventory, Ports
+from bkg_workbench.widgets.live import style
 from bkg_workbench.widgets.logs import LogTail
-from bkg_workbench.widgets.panel import Moment
-from bkg_workbench.widgets.panels import Inventory, stylesheet
 
 
 class ControlCentre(Board):
@@ -30,11 +32,12 @@ class ControlCentre(Board):
 
     def __init__(self, bench: Bench, **how: Any) -> None:
         super().__init__(bench, **how)
-        self.inventory = Inventory(self.ask)
+        self.inventory = Inventory()
+        self.ports = Ports()
         self.logs = LogTail(bench)
-        below = ipywidgets.Box([self.logs, self.inventory.ports])
-        below.add_class("bkg-below")
-        self.lay(stylesheet(), self.inventory, below)
+        self.below = ipywidgets.Box([self.logs, self.ports])
+        self.below.add_class("bkg-below")
+        self.lay(self.inventory, self.below)
 
     def close(self) -> None:
         """End subscriptions, thread and widgets. A second call does nothing."""
@@ -42,26 +45,25 @@ class ControlCentre(Board):
             del _shown[self.bench]
         super().close()
 
-    def draw(self, moment: Moment) -> None:
-        """Redraw what changed."""
-        super().draw(moment)
-        self.inventory.apply(_fold(moment))
-
     def current(self) -> view.View:
-        """What the page says now, as plain data."""
-        return _fold(self.moment())
+        """What the inventory says now, as plain data."""
+        return view.fold(self.moment())
 
+    def open_plugin(self, name: str) -> None:
+        """Show the page of a plug-in in place of the list, where there are no addresses."""
+        pages = importlib.import_module("bkg_workbench.widgets.plugin_page")  # it imports this one
+        if name in self.bench.state.plugins:
+            self._replace(pages.PluginPage(self.bench, name, back=self.open_home))
 
-def _fold(moment: Moment) -> view.View:
-    return view.fold(
-        moment.state,
-        now_ms=moment.now_ms,
-        samples=moment.samples,
-        asked=moment.asked,
-        host=moment.host,
-        lost=moment.lost,
-        closed=moment.closed,
-    )
+    def open_home(self) -> None:
+        """Show the list of plug-ins again."""
+        self._replace(None)
+
+    def _replace(self, page: Board | None) -> None:
+        display = "none" if page is not None else None
+        for part in (self.inventory, self.below):
+            part.layout.display = display
+        self.lay(self.inventory, self.below, *([] if page is None else [page]))
 
 
 _shown: WeakKeyDictionary[Any, ControlCentre] = WeakKeyDictionary()
@@ -116,8 +118,10 @@ class Sorry(ipywidgets.VBox):
 
     def __init__(self, sentence: str) -> None:
         body = ipywidgets.HTML(
-            f'<div class="bkg-sorry"><h2>BKG Workbench</h2><p>{markup.text(sentence, 1000)}</p>'
-            '<p><a class="bkg-again" href="">Try again</a></p></div>'
+            f"<style>{style('sorry.css')}</style>"
+            '<div class="bkg-sorry bkg-card" role="alert"><h1>BKG Workbench</h1>'
+            f"<p>{escape(view.cut(sentence))}</p>"
+            '<p><a class="bkg-btn bkg-primary bkg-again" href="">Try again</a></p></div>'
         )
-        super().__init__([stylesheet(), body])
+        super().__init__([body])
         self.add_class("bkg")

@@ -1,19 +1,19 @@
-"""The control centre as plain data: `fold` turns the workspace's state into what a page says.
+"""The inventory as plain data: `fold` turns a moment of the workspace into what the page says.
 
 Owns which words, colours and buttons a state gives. Knows neither widgets nor HTML, keeps nothing,
-and reads no clock: the present is an argument.
+and reads no clock. Times are milliseconds since 1970; the page turns them into ages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bkg_workbench.protocol.state import Chapter, PluginState, StateName, WorkbenchState
 from bkg_workbench.widgets import words
-from bkg_workbench.widgets.panel import Samples
-from bkg_workbench.widgets.wishes import Verb
+from bkg_workbench.widgets.panel import Moment
+from bkg_workbench.widgets.wishes import VERBS, Verb
 
 Tone = Literal["ok", "warn", "bad", "busy", "idle"]
 
@@ -35,6 +35,15 @@ LATE_BEAT_SECONDS = 25.0
 """Two beats and a half: an older health beat is shown as late."""
 POINTS = 60
 """How many samples a sparkline shows."""
+MEBIBYTE = 2**20
+MAX_TEXT = 1000
+"""Characters of a foreign sentence that a page shows; the rest is in the log."""
+
+_ABLE: Mapping[Verb, frozenset[str]] = {
+    "start": STARTABLE,
+    "stop": STOPPABLE,
+    "restart": RESTARTABLE,
+}
 
 
 @dataclass(frozen=True)
@@ -43,46 +52,42 @@ class Badge:
 
     text: str
     tone: Tone
-    hint: str = ""
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
-class Gauge:
-    """A number as text and its latest values, oldest first, for a sparkline."""
+class Beat:
+    """The last health beat: when it came, and how it reads."""
 
-    text: str
-    points: tuple[float, ...] = ()
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Action:
-    """A lifecycle button."""
-
-    verb: Verb
-    enabled: bool
+    at: int
+    tone: Tone
     hint: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """One plug-in of the inventory. `note` is the line below its name, if there is a need for one.
+    """One plug-in of the inventory. `note` is the line below it, if there is a need for one.
 
-    `asked` is the wish that was sent and not yet answered.
+    `cpu` and `memory` are the latest numbers as text; `samples` the latest numbers by the time they
+    were taken: percent of one core and MiB. `can` are the wishes that make sense now, `asks` those
+    of them that hurt, so that the page asks first. `asked` is the wish that the Host has not
+    answered yet.
     """
 
     name: str
     description: str
     badge: Badge
-    note: Badge | None
-    uptime: str
-    restarts: str
-    last_exit: str | None
-    cpu: Gauge
-    memory: Gauge
-    beat: Badge
-    capabilities: tuple[Badge, ...]
-    actions: tuple[Action, ...]
+    note: Badge | None = None
+    up_since: int | None = None
+    restarts: int = 0
+    last_exit: str | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    samples: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    beat: Beat | None = None
+    capabilities: tuple[Badge, ...] = ()
+    can: tuple[Verb, ...] = ()
+    asks: tuple[Verb, ...] = ()
     asked: Verb | None = None
 
 
@@ -95,86 +100,86 @@ class Banner:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A small fact of the header: a value, or how long something has lasted."""
+
+    label: str
+    value: str | None = None
+    since: int | None = None
+
+
+@dataclass(frozen=True)
 class Header:
     """The page's first line: the workspace's name, its full path, facts, and how it stands."""
 
     workspace: str
     path: str
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[Fact, ...]
     status: Badge
 
 
 @dataclass(frozen=True)
 class PortRow:
-    """One row of the port table."""
+    """One row of the port table. `shown` is the address without what may be secret in it."""
 
     name: str
-    port: str
-    url: str
+    port: int
+    shown: str
     owner: str
+    url: str | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """Everything that the control centre says at one moment."""
+    """Everything that the inventory says at one moment; `rows` are in the order of their names."""
 
     header: Header
     banners: tuple[Banner, ...]
-    rows: tuple[Row, ...]
-    ports: tuple[PortRow, ...]
+    rows: Mapping[str, Row]
     stale: bool = False
 
 
-def fold(
-    state: WorkbenchState,
-    *,
-    now_ms: int,
-    samples: Samples | None = None,
-    asked: Mapping[str, Verb] | None = None,
-    problems: Iterable[Banner] = (),
-    host: Mapping[str, Any] | None = None,
-    lost: str | None = None,
-    closed: bool = False,
-) -> View:
-    """The view of `state` at `now_ms` (milliseconds since 1970).
-
-    Parameters: `samples`: per plug-in, telemetry samples oldest first; `asked`: wishes under way;
-    `problems`: banners of the page's own; `host`: the Host's `info`; `lost`: why it is out of
-    reach, if it is; `closed`: the workbench was closed by its owner.
-    """
-    samples, asked = samples or {}, asked or {}
-    stale = closed or lost is not None
-    rows = tuple(
-        _row(plugin, now_ms, samples.get(name, ()), asked.get(name), stale)
-        for name, plugin in state.plugins.items()
-    )
+def fold(moment: Moment) -> View:
+    """What the inventory says at a moment."""
+    state = moment.state
     return View(
-        header=_header(state, now_ms, host or {}, stale, lost),
-        banners=(*_banners(state, lost, closed), *problems),
-        rows=rows,
-        ports=tuple(
-            PortRow(p.name, str(p.port), p.url, p.owner)
-            for p in sorted(state.ports, key=lambda p: (p.name, p.port))
-        ),
-        stale=stale,
+        header=_header(moment),
+        banners=tuple(_banners(moment)),
+        rows={name: _row(plugin, moment) for name, plugin in state.plugins.items()},
+        stale=moment.stale,
     )
 
 
-def _header(
-    state: WorkbenchState, now_ms: int, host: Mapping[str, Any], stale: bool, lost: str | None
-) -> Header:
-    facts = [("Host", f"pid {host['pid']}")] if host.get("pid") else []
-    if not stale:
-        facts.append(("up", words.duration((now_ms - state.started_at) / 1000)))
-    facts += [("instance", state.instance[:8]), ("version", state.version)]
+def ports(state: WorkbenchState) -> tuple[PortRow, ...]:
+    """The port table, by name."""
+    return tuple(
+        PortRow(
+            name=p.name,
+            port=p.port,
+            shown=p.url.partition("?")[0],  # a token is followed, not shown
+            owner=p.owner,
+            url=p.url if p.url.startswith(("http://", "https://")) else None,
+        )
+        for p in sorted(state.ports, key=lambda p: (p.name, p.port))
+    )
+
+
+def _header(moment: Moment) -> Header:
+    state = moment.state
+    facts = [Fact("Host", f"pid {moment.host['pid']}")] if moment.host.get("pid") else []
+    if not moment.stale:
+        facts.append(Fact("up", since=state.started_at))
+    facts += [Fact("instance", state.instance[:8]), Fact("version", state.version)]
     name = state.workspace.rstrip("/").rpartition("/")[2] or state.workspace
-    return Header(name, state.workspace, tuple(facts), _status(state, stale, lost))
+    return Header(name, state.workspace, tuple(facts), _status(moment))
 
 
-def _status(state: WorkbenchState, stale: bool, lost: str | None) -> Badge:
-    if stale:
-        return Badge("closed", "idle") if lost is None else Badge("Host gone", "bad", lost)
-    states = [p.state for p in state.plugins.values()]
+def _status(moment: Moment) -> Badge:
+    if moment.lost is not None:
+        return Badge("Host gone", "bad", moment.lost)
+    if moment.closed:
+        return Badge("closed", "idle")
+    states = [p.state for p in moment.state.plugins.values()]
     up = sum(s in UP for s in states)
     text = f"{up} of {words.count(len(states), 'plug-in')} up" if states else "no plug-ins yet"
     if failed := states.count("failed"):
@@ -186,49 +191,54 @@ def _status(state: WorkbenchState, stale: bool, lost: str | None) -> Badge:
     return Badge(text, "ok" if up else "idle")
 
 
-def _banners(state: WorkbenchState, lost: str | None, closed: bool) -> list[Banner]:
+def _banners(moment: Moment) -> list[Banner]:
     banners = []
-    if closed:
-        text = "This workbench is closed; what is shown is the last that was known."
-        banners.append(Banner(text, "idle"))
-    elif lost is not None:
+    if moment.lost is not None:
         banners.append(
             Banner(
-                f"The Host has gone: {lost.rstrip('.')}. What is shown is the last that was known; "
-                "start a Host with `bkg host`, then open this page again.",
+                f"The Host has gone: {moment.lost.rstrip('.')}. What is shown is the last that was "
+                "known; start a Host with `bkg host`, then open this page again.",
                 "bad",
             )
         )
+    elif moment.closed:
+        text = "This workbench is closed; what is shown is the last that was known."
+        banners.append(Banner(text, "idle"))
     tones: dict[str, Tone] = {"info": "busy", "warn": "warn", "error": "bad"}
-    banners += [Banner(n.text, tones[n.level]) for n in state.notices]
+    banners += [Banner(cut(n.text), tones[n.level]) for n in moment.state.notices]
     return banners
 
 
-def _row(
-    plugin: PluginState,
-    now_ms: int,
-    samples: Sequence[Mapping[str, Any]],
-    asked: Verb | None,
-    stale: bool,
-) -> Row:
-    up = plugin.state in UP
-    since = up_since(plugin.story) or plugin.since if up else None
-    cpu, memory = _gauges(samples if up or plugin.state in ("starting", "stopping") else ())
+def _row(plugin: PluginState, moment: Moment) -> Row:
+    asked = moment.asked.get(plugin.name)
+    samples = moment.samples.get(plugin.name, ())
+    known = samples if plugin.state in UP or plugin.state in ("starting", "stopping") else ()
+    points = _points(known)
+    cpu, memory = points[max(points, key=int)] if points else (None, None)
+    free = asked is None and not moment.stale
+    can = tuple(v for v in VERBS if free and plugin.state in _ABLE[v])
     return Row(
         name=plugin.name,
-        description=plugin.definition.description,
-        badge=Badge(plugin.state, TONES[plugin.state], plugin.reason or ""),
-        note=_note(plugin),
-        uptime=words.DASH if since is None or stale else words.duration((now_ms - since) / 1000),
-        restarts=str(plugin.restarts),
+        description=cut(plugin.definition.description),
+        badge=Badge(plugin.state, TONES[plugin.state], plugin.reason and cut(plugin.reason)),
+        note=_note(plugin, asked),
+        up_since=None if moment.stale or plugin.state not in UP else _up_since(plugin),
+        restarts=plugin.restarts,
         last_exit=plugin.last_exit,
-        cpu=cpu,
-        memory=memory,
-        beat=_beat(plugin, now_ms) if not stale else Badge(words.DASH, "idle"),
+        cpu=None if cpu is None else words.percent(cpu),
+        memory=None if memory is None else words.size(memory * MEBIBYTE),
+        samples=points,
+        beat=None if moment.stale else _beat(plugin, moment.now_ms),
         capabilities=_capabilities(plugin),
-        actions=_actions(plugin, asked, stale),
+        can=can,
+        asks=tuple(v for v in can if v != "start" and plugin.state in UP),
         asked=asked,
     )
+
+
+def cut(text: str, limit: int = MAX_TEXT) -> str:
+    """`text` within `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def up_since(story: Sequence[Chapter]) -> int | None:
@@ -241,7 +251,18 @@ def up_since(story: Sequence[Chapter]) -> int | None:
     return since
 
 
-def _note(plugin: PluginState) -> Badge | None:
+def _up_since(plugin: PluginState) -> int | None:
+    return up_since(plugin.story) or plugin.since
+
+
+def _note(plugin: PluginState, asked: Verb | None) -> Badge | None:
+    note = _own_note(plugin)
+    if asked is not None:
+        return Badge(f"asked to {asked} …", "busy")
+    return note and Badge(cut(note.text), note.tone)
+
+
+def _own_note(plugin: PluginState) -> Badge | None:
     if plugin.state == "starting" and plugin.preparing:
         line = plugin.preparing.removeprefix("preparing:").strip()
         return Badge(f"preparing: {line}", "busy")
@@ -260,28 +281,28 @@ def _note(plugin: PluginState) -> Badge | None:
     return None
 
 
-def _beat(plugin: PluginState, now_ms: int) -> Badge:
-    if plugin.health is None:
-        return Badge(words.DASH, "idle", "no health beat yet" if plugin.state in UP else "")
-    seconds = (now_ms - plugin.health.at) / 1000
+def _beat(plugin: PluginState, now_ms: int) -> Beat | None:
+    health = plugin.health
+    if health is None:
+        return None
     tones: dict[str, Tone] = {"up": "ok", "degraded": "warn", "down": "bad"}
-    tone = tones[plugin.health.status]
-    if seconds > LATE_BEAT_SECONDS and tone == "ok":
+    tone = tones[health.status]
+    if now_ms - health.at > LATE_BEAT_SECONDS * 1000 and tone == "ok":
         tone = "warn"
-    hint = f"last health beat: {plugin.health.status}"
-    if plugin.health.detail:
-        hint += f", {plugin.health.detail}"
-    return Badge(words.age(seconds), tone, hint)
+    hint = f"last health beat: {health.status}"
+    return Beat(health.at, tone, cut(f"{hint}, {health.detail}" if health.detail else hint))
 
 
-def _gauges(samples: Sequence[Mapping[str, Any]]) -> tuple[Gauge, Gauge]:
-    latest = samples[-POINTS:]
-    cpu = [float(s["cpu"]) for s in latest if _is_number(s.get("cpu"))]
-    memory = [float(s["mem_bytes"]) for s in latest if _is_number(s.get("mem_bytes"))]
-    return (
-        Gauge(words.percent(cpu[-1]) if cpu else words.DASH, tuple(cpu), "percent of one core"),
-        Gauge(words.size(memory[-1]) if memory else words.DASH, tuple(memory), "resident memory"),
-    )
+def _points(samples: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """The latest samples, keyed by their times, so that a patch holds only the new and the old."""
+    latest = [s for s in samples if _is_number(s.get("cpu")) and _is_number(s.get("mem_bytes"))]
+    return {
+        str(int(s.get("at") or 0)): (
+            round(float(s["cpu"]), 1),
+            round(s["mem_bytes"] / MEBIBYTE, 1),
+        )
+        for s in latest[-POINTS:]
+    }
 
 
 def _is_number(value: Any) -> bool:
@@ -302,13 +323,3 @@ def _capabilities(plugin: PluginState) -> tuple[Badge, ...]:
         if name not in names
     ]
     return tuple(badges)
-
-
-def _actions(plugin: PluginState, asked: Verb | None, stale: bool) -> tuple[Action, ...]:
-    free = asked is None and not stale
-    able: tuple[tuple[Verb, frozenset[str], str], ...] = (
-        ("start", STARTABLE, f"Start {plugin.name}"),
-        ("stop", STOPPABLE, f"Stop {plugin.name}"),
-        ("restart", RESTARTABLE, f"Restart {plugin.name}; no request is lost"),
-    )
-    return tuple(Action(verb, free and plugin.state in states, hint) for verb, states, hint in able)

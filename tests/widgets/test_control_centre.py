@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from bkg_workbench.errors import HostNotFound
+from bkg_workbench.protocol.state import Removed
 from bkg_workbench.testing.scripted import NOW, ScriptedBench
-from bkg_workbench.widgets import display_bench, page, show, text
-from bkg_workbench.widgets.display import ControlCentre, Sorry
-from bkg_workbench.widgets.panels import RowWidget
+from bkg_workbench.widgets.bench import Bench
+from bkg_workbench.widgets.board import Board
+from bkg_workbench.widgets.display import ControlCentre, display_bench, show, text
 from bkg_workbench.widgets.pulse import Lease, Pulse
 from tests.helpers import eventually
 
@@ -55,15 +58,23 @@ def centre(bench: ScriptedBench, seconds: Time) -> Iterator[ControlCentre]:
     centre.close()
 
 
-def repoagent(centre: ControlCentre) -> RowWidget:
-    return centre.inventory.rows["repoagent"]
+def repoagent(centre: ControlCentre) -> dict[str, Any]:
+    """What the page shows of the plug-in."""
+    row: dict[str, Any] = centre.inventory.shown["rows"]["repoagent"]
+    return row
+
+
+def press(centre: ControlCentre, verb: str, *plugins: Any) -> None:
+    """What the page sends when a button is pressed (and the question is answered)."""
+    content = {"kind": "intent", "verb": verb, "plugins": list(plugins or ["repoagent"])}
+    centre.inventory._handle_custom_msg(content, [])
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
 def test_a_button_posts_its_intent_and_does_not_wait(
     bench: ScriptedBench, centre: ControlCentre, verb: str
 ) -> None:
-    repoagent(centre).buttons[verb].click()  # type: ignore[index]
+    press(centre, verb)
     eventually(lambda: bench.intents)
     assert bench.intents == [(verb, "repoagent", False)]
 
@@ -73,23 +84,23 @@ def test_a_click_returns_while_the_host_still_thinks(
 ) -> None:
     answered = threading.Event()
     monkeypatch.setattr(bench, "start", lambda *_, **__: answered.wait(10))
-    repoagent(centre).buttons["start"].click()
+    press(centre, "start")
     centre.step()
-    assert repoagent(centre).buttons["start"].disabled
-    assert "asked to start" in repoagent(centre).note.value
-    assert 'data-state="stopped"' in repoagent(centre).identity.value
+    assert repoagent(centre)["can"] == []
+    assert repoagent(centre)["asked"] == "start"
+    assert repoagent(centre)["note"]["text"] == "asked to start …"
+    assert repoagent(centre)["badge"]["text"] == "stopped"
     answered.set()
-    eventually(lambda: not centre.current().rows[0].asked)
+    eventually(lambda: not centre.current().rows["repoagent"].asked)
 
 
 def test_the_label_turns_on_the_observed_state(bench: ScriptedBench, centre: ControlCentre) -> None:
-    repoagent(centre).buttons["start"].click()
+    press(centre, "start")
     centre.settle()
     bench.run("repoagent", "repo.tree")
     centre.step()
-    assert 'data-state="running"' in repoagent(centre).identity.value
-    assert repoagent(centre).buttons["start"].disabled
-    assert not repoagent(centre).buttons["stop"].disabled
+    assert repoagent(centre)["badge"]["text"] == "running"
+    assert repoagent(centre)["can"] == ["stop", "restart"]
 
 
 def test_a_second_click_on_a_wish_under_way_is_not_sent(
@@ -103,33 +114,95 @@ def test_a_second_click_on_a_wish_under_way_is_not_sent(
 
     monkeypatch.setattr(bench, "stop", stop)
     for _ in range(3):
-        centre.ask("stop", "repoagent")
+        press(centre, "stop")
     eventually(lambda: calls)
     answered.set()
-    eventually(lambda: not centre.current().rows[0].asked)
+    eventually(lambda: not centre.current().rows["repoagent"].asked)
     assert len(calls) == 1
 
 
-def test_only_what_changed_is_sent(bench: ScriptedBench, centre: ControlCentre) -> None:
-    sent: list[str] = []
-    row = repoagent(centre)
-    for name in ("identity", "figures", "capabilities", "note"):
-        getattr(row, name).observe(lambda change, name=name: sent.append(name), "value")
-    centre.step()
-    assert sent == []
+def test_several_plugins_are_asked_at_once(bench: ScriptedBench, centre: ControlCentre) -> None:
+    bench.define("candle")
+    press(centre, "start", "repoagent", "candle")
+    centre.settle()
+    assert sorted(bench.intents) == [("start", "candle", False), ("start", "repoagent", False)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"verb": "start"},
+        {"verb": "start", "plugins": "repoagent"},
+        {"verb": "start", "plugins": [1, None, {}]},
+        {"verb": "close", "plugins": ["repoagent"]},
+        {"verb": "open"},
+        {"verb": "open", "plugin": "nobody"},
+        {"verb": "export"},
+        {"verb": "export", "table": "plugins", "format": "exe"},
+        {"verb": "export", "table": "secrets", "format": "csv"},
+    ],
+)
+def test_a_page_that_asks_for_nonsense_gets_nothing(
+    bench: ScriptedBench, centre: ControlCentre, content: dict[str, Any]
+) -> None:
+    for panel in (centre.inventory, centre.ports):
+        panel._handle_custom_msg({**content, "kind": "intent"}, [])
+    centre.settle()
+    assert bench.intents == []
+
+
+def test_a_hundred_idle_steps_send_nothing(
+    bench: ScriptedBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.run("repoagent", "repo.tree")
     bench.sample("repoagent", 3.0, 2**20)
     centre.step()
-    assert set(sent) == {"identity", "figures", "capabilities"}
+    sent: list[Any] = []
+    for panel in centre.panels:
+        monkeypatch.setattr(panel, "post", lambda *message: sent.append(message))
+        monkeypatch.setattr(panel, "send_state", lambda *message: sent.append(message))
+    for _ in range(100):
+        centre.step()
+    assert sent == []
 
 
 def test_rows_come_and_go_with_the_definitions(bench: ScriptedBench, centre: ControlCentre) -> None:
-    first = repoagent(centre)
     bench.define("candle")
     centre.step()
-    assert list(centre.inventory.rows) == ["candle", "repoagent"]
-    assert repoagent(centre) is first
+    assert set(centre.inventory.shown["rows"]) == {"candle", "repoagent"}
     assert centre.logs.names == ["candle", "repoagent"]
+    bench.happen(Removed(plugin="candle"))
+    centre.step()
+    assert set(centre.inventory.shown["rows"]) == {"repoagent"}
+
+
+def test_the_page_of_a_plugin_opens_in_place_and_closes_again(
+    bench: ScriptedBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Detail] = []
+
+    class Detail(Board):
+        def __init__(self, bench: Bench, plugin: str, back: Callable[[], None]) -> None:
+            super().__init__(bench, autostart=False)
+            self.back = back
+            self.lay()
+            opened.append(self)
+
+    module = types.SimpleNamespace(PluginPage=Detail)
+    monkeypatch.setitem(sys.modules, "bkg_workbench.widgets.plugin_page", module)  # type: ignore[arg-type]
+    content = {"kind": "intent", "verb": "open", "plugin": "repoagent"}
+    centre.inventory._handle_custom_msg(content, [])
+    (detail,) = opened
+    assert detail in centre.children
+    assert centre.inventory.layout.display == "none"
+    detail.back()
+    assert detail.closed
+    assert detail not in centre.children
+    assert centre.inventory.layout.display is None
+    assert centre.inventory in centre.panels
+    centre.inventory._handle_custom_msg(content, [])
+    centre.close()
+    assert opened[1].closed
 
 
 def test_many_changes_make_few_redraws() -> None:
@@ -163,13 +236,12 @@ def test_without_a_heartbeat_nothing_is_pushed(
     bench: ScriptedBench, centre: ControlCentre, seconds: Time
 ) -> None:
     seconds.now += 91
-    before = repoagent(centre).identity.value
     bench.run("repoagent", "repo.tree")
     centre.step()
-    assert repoagent(centre).identity.value == before
+    assert repoagent(centre)["badge"]["text"] == "stopped"
     centre.presence._handle_custom_msg({"kind": "beat"}, [])
     centre.step()
-    assert repoagent(centre).identity.value != before
+    assert repoagent(centre)["badge"]["text"] == "running"
 
 
 def test_a_computing_cell_does_not_end_the_lease(seconds: Time) -> None:
@@ -189,7 +261,7 @@ def test_a_computing_cell_does_not_end_the_lease(seconds: Time) -> None:
 @pytest.mark.row("K13")
 def test_a_closed_page_ends_its_subscriptions_and_its_thread(bench: ScriptedBench) -> None:
     centre = ControlCentre(bench)
-    eventually(lambda: centre.inventory.rows)
+    eventually(lambda: centre.inventory.shown.get("rows"))
     centre.close()
     centre.close()
     assert bench.changes == []
@@ -203,12 +275,12 @@ def test_a_closed_workbench_leaves_its_last_picture_and_nothing_that_runs(
     bench: ScriptedBench,
 ) -> None:
     centre = ControlCentre(bench)
-    eventually(lambda: centre.inventory.rows)
+    eventually(lambda: centre.inventory.shown.get("rows"))
     bench.connected = False
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "bkg-page"])
     assert bench.followers == bench.changes == []
-    assert "This workbench is closed" in centre.inventory.banners.value
-    assert repoagent(centre).buttons["start"].disabled
+    assert "This workbench is closed" in centre.inventory.shown["banners"][0]["text"]
+    assert repoagent(centre)["can"] == []
     centre.close()
     assert centre.closed
 
@@ -218,8 +290,9 @@ def test_a_lost_host_is_told_and_the_page_stays(
 ) -> None:
     bench.connected, bench.lost = False, "the connection closed"
     centre.step()
-    assert "The Host has gone" in centre.inventory.banners.value
-    assert "bkg-stale" in centre.inventory.table._dom_classes
+    assert "The Host has gone" in centre.inventory.shown["banners"][0]["text"]
+    assert centre.inventory.shown["stale"]
+    assert repoagent(centre)["can"] == []
     assert not centre.closed
 
 
@@ -239,14 +312,3 @@ def test_outside_a_notebook_a_workbench_is_its_text(
     show(bench)
     assert capsys.readouterr().out == text(bench) + "\n"
     assert "repoagent  failed     no start.sh" in text(bench)
-
-
-def test_a_page_without_a_host_is_a_sentence() -> None:
-    def connect() -> ScriptedBench:
-        raise HostNotFound(path="/srv/<workspace>")
-
-    shown = page(connect)
-    assert isinstance(shown, Sorry)
-    sentence = shown.children[1].value
-    assert "No Host is running for /srv/&lt;workspace&gt;" in sentence
-    assert "Traceback" not in sentence

@@ -46,6 +46,8 @@ function live(Panel) {
             drawAll();
           } else if (content.kind === "toast") {
             toast(content.text, content.tone);
+          } else if (content.kind === "file") {
+            receiveFile(content, buffers);
           } else {
             handlers.get(content.kind)?.forEach((handler) => handler(content, buffers));
           }
@@ -171,14 +173,19 @@ function Badge({ text, tone, hint }) {
 
 const CONFIRM_MS = 5000;
 
-// A button; with `confirm` (a short question) it asks in place before it acts.
-function Button({ label, onClick, confirm, disabled, busy, tone = "", hint, icon, name }) {
+// A button; with `confirm` (a short question) it asks in place before it acts. `name` is what it is
+// called where the label alone does not say it; other properties (data-verb, ...) are the element's.
+function Button({ label, onClick, confirm, disabled, busy, tone = "", hint, icon, name, ...more }) {
   const [asking, setAsking] = useState(false);
   useEffect(() => {
     if (!asking) return undefined;
     const timer = setTimeout(() => setAsking(false), CONFIRM_MS);
     return () => clearTimeout(timer);
   }, [asking]);
+  // What it asks about may be gone meanwhile; the answer would be to another question.
+  useEffect(() => {
+    if (disabled || busy || !confirm) setAsking(false);
+  }, [disabled, busy, confirm]);
   const press = () => {
     if (confirm && !asking) setAsking(true);
     else {
@@ -187,11 +194,12 @@ function Button({ label, onClick, confirm, disabled, busy, tone = "", hint, icon
     }
   };
   return html`<button
+    ...${more}
     type="button"
     class=${`bkg-btn ${tone ? `bkg-${tone}` : ""} ${asking ? "bkg-asking" : ""}`}
     disabled=${disabled || busy}
     aria-busy=${busy ? "true" : undefined}
-    aria-label=${asking ? confirm : name ?? undefined}
+    aria-label=${asking ? `${confirm} ${name ?? ""} Press again to confirm` : name ?? undefined}
     title=${hint ?? ""}
     onClick=${press}
     onBlur=${() => setAsking(false)}
@@ -216,6 +224,8 @@ function Sparkline({ points, least = 0, width = 64, height = 18 }) {
     preserveAspectRatio="none" aria-hidden="true"><polygon points=${`0,${height} ${line} ${width},${height}`} /><polyline points=${line} /></svg>`;
 }
 
+// --- files -------------------------------------------------------------------------------------
+
 // Gives the browser a file to save.
 function saveFile(name, content, type = "text/plain") {
   const link = document.createElement("a");
@@ -223,4 +233,82 @@ function saveFile(name, content, type = "text/plain") {
   link.href = URL.createObjectURL(new Blob([content], { type }));
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+const awaitedFiles = new Map(); // token -> what to call when the file has come, or will not
+
+// The kernel's answer to an `Export` goes to every view; the one that asked saves it.
+function receiveFile({ token, name, type }, buffers) {
+  const settle = awaitedFiles.get(token);
+  if (!settle) return;
+  awaitedFiles.delete(token);
+  if (name) saveFile(name, buffers[0], type);
+  settle();
+}
+
+const FILE_MS = 60000;
+
+// A button that saves a table of the panel as a file; `tables.py` is its other half. `rows` are the
+// keys of the rows that are seen; without them the file has all.
+function Export({ post, table, rows, disabled, name = table }) {
+  const [busy, setBusy] = useState(false);
+  const menu = useRef(null);
+  const shut = () => {
+    if (menu.current) menu.current.open = false;
+  };
+  const save = (format) => {
+    const token = Math.random().toString(36).slice(2);
+    const end = () => {
+      clearTimeout(timer);
+      awaitedFiles.delete(token);
+      setBusy(false);
+    };
+    const timer = setTimeout(end, FILE_MS);
+    awaitedFiles.set(token, end);
+    setBusy(true);
+    shut();
+    post("export", { table, format, token, ...(rows ? { rows } : {}) });
+  };
+  if (disabled || busy) {
+    return html`<${Button} label=${busy ? "Saving …" : "Export"} busy=${busy} disabled=${disabled} />`;
+  }
+  return html`<details class="bkg-menu" ref=${menu}
+    onKeyDown=${(event) => event.key === "Escape" && shut()}
+    onFocusOut=${(event) => event.currentTarget.contains(event.relatedTarget) || shut()}>
+    <summary class="bkg-btn" aria-label=${`Export ${name}`} data-export=${table}>Export</summary>
+    <div>
+      <${Button} label="CSV" name=${`Export ${name} as CSV`} onClick=${() => save("csv")} data-format="csv" />
+      <${Button} label="Parquet" name=${`Export ${name} as Parquet`} onClick=${() => save("parquet")} data-format="parquet" />
+    </div>
+  </details>`;
+}
+
+// --- addresses ---------------------------------------------------------------------------------
+
+const isPage = () => document.body.hasAttribute("data-voila");
+
+// The address of a page of the dashboards ("plugins", "plugins/goose"), or null where there are no
+// pages: in JupyterLab the panel asks the kernel to show it in place.
+function pageHref(path) {
+  if (!isPage()) return null;
+  const config = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}");
+  const theme = new URLSearchParams(location.search).get("theme");
+  return `${config.baseUrl ?? "/"}${path}${theme ? `?theme=${encodeURIComponent(theme)}` : ""}`;
+}
+
+// Like useState of a text, but on a page of its own the value stands in the link as `?key=value`.
+function useLinked(key, initial = "") {
+  const [value, setValue] = useState(() => {
+    const linked = isPage() ? new URLSearchParams(location.search).get(key) : null;
+    return linked ?? initial;
+  });
+  const set = (next) => {
+    setValue(next);
+    if (!isPage()) return;
+    const address = new URL(location.href);
+    if (next === initial) address.searchParams.delete(key);
+    else address.searchParams.set(key, next);
+    history.replaceState(history.state, "", address);
+  };
+  return [value, set];
 }
