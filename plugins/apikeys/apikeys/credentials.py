@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from apikeys import tokens, users
+from apikeys.faults import invalid
 from apikeys.scopes import cut
 from apikeys.store import Transaction
 from apikeys.tokens import Issued, Kind
-from bkg_workbench.sdk import InvalidParams, Unauthenticated
+from bkg_workbench.sdk import Unauthenticated
 
 MAX_DEPTH = 4
 """How long a line of child tokens may be."""
@@ -237,7 +238,7 @@ def purge(tx: Transaction, now: int) -> None:
 def require_future(expires_at: int | None, now: int) -> None:
     """Raise `InvalidParams` for an end that has been."""
     if expires_at is not None and expires_at <= now:
-        raise InvalidParams(errors={"/expires_at": "it lies in the past"})
+        raise invalid("/expires_at", "it lies in the past")
 
 
 _WORD = {"key": "key", "session": "session", "child": "child token"}

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from apikeys import passwords, users
 from apikeys.actor import Actor
+from apikeys.faults import invalid
 from apikeys.passwords import Bench
 from apikeys.registry import Entry, Registry
 from apikeys.throttle import Attempts, Throttled
@@ -102,11 +103,11 @@ class Door:
         """Change one's own password, which takes the present one, or that of a user one manages."""
         name = user or actor.user
         if name is None:
-            raise InvalidParams(errors={"/user": "say whose password it is"})
+            raise invalid("/user", "say whose password it is")
         proven = None
         if name == actor.user:
             if current is None:
-                raise InvalidParams(errors={"/current": "your present password is needed"})
+                raise invalid("/current", "your present password is needed")
             found = await self._check(name, current, source, "auth.users.setPassword")
             proven = found.password
         kept = await self._hashed(actor, "auth.users.setPassword", name, password)

@@ -19,7 +19,8 @@ from typing import TypeVar
 
 import bcrypt
 
-from bkg_workbench.sdk import InvalidParams, Overloaded
+from apikeys.faults import invalid
+from bkg_workbench.sdk import Overloaded
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ def normal(password: str) -> bytes:
     beyond `LONGEST`.
     """
     if len(password) > LONGEST:
-        raise InvalidParams(errors={"/password": f"it has more than {LONGEST} characters"})
+        raise invalid("/password", f"it has more than {LONGEST} characters")
     # A lone surrogate has no UTF-8 form, yet two different ones must stay different.
     text = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
     return base64.b64encode(hmac.digest(_PURPOSE, text, "sha256"))
@@ -69,7 +70,7 @@ def decoy(cost: int) -> str:
 def require_strength(password: str, shortest: int) -> None:
     """Raise `InvalidParams` for a password that is too short or too long."""
     if len(unicodedata.normalize("NFC", password[: LONGEST + 1])) < shortest:
-        raise InvalidParams(errors={"/password": f"it needs at least {shortest} characters"})
+        raise invalid("/password", f"it needs at least {shortest} characters")
     normal(password)
 
 

@@ -16,6 +16,7 @@ import msgspec
 from apikeys import credentials, shapes, tokens
 from apikeys.actor import Actor
 from apikeys.credentials import Credential
+from apikeys.faults import invalid
 from apikeys.logins import Door
 from apikeys.registry import Registry
 from apikeys.scopes import allows
@@ -24,7 +25,7 @@ from apikeys.settings import ApikeysSettings
 from apikeys.throttle import Rates, purge
 from apikeys.tokens import Issued
 from apikeys.users import User
-from bkg_workbench.sdk import Context, Forbidden, InvalidParams, Plugin, routes
+from bkg_workbench.sdk import Context, Forbidden, Plugin, routes
 
 FLUSH_SECONDS, PURGE_FLUSHES = 60.0, 60
 DAY_MS = 86_400_000
@@ -179,7 +180,7 @@ async def create_key(payload: shapes.CreateKeyQuery, context: Context) -> shapes
     registry, end = desk.registry, payload.expires_at
     if payload.expires_in_seconds is not None:
         if end is not None:
-            raise InvalidParams(errors={"/expires_at": "give this or expiresInSeconds, not both"})
+            raise invalid("/expires_at", "give this or expiresInSeconds, not both")
         end = registry.now() + payload.expires_in_seconds * 1000
     key, issued = await desk.door.write(
         lambda: registry.create_key(
@@ -343,7 +344,7 @@ async def list_audit(payload: shapes.AuditQuery, context: Context) -> shapes.Aud
 def verify_audit(payload: shapes.VerifyQuery) -> shapes.VerifyResult:
     """Whether the chain of the trail is whole."""
     if (payload.seq is None) != (payload.hash is None):
-        raise InvalidParams(errors={"/seq": "a noted head has both seq and hash"})
+        raise invalid("/seq", "a noted head has both seq and hash")
     noted = (payload.seq, payload.hash) if payload.seq and payload.hash else None
     found = _desk().registry.verify(noted)
     return shapes.VerifyResult(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from apikeys import audit, credentials, passwords, throttle, users
 from apikeys.actor import Actor
 from apikeys.credentials import Credential, Proof
+from apikeys.faults import invalid
 from apikeys.scopes import cut, is_within
 from apikeys.store import Store, Transaction
 from apikeys.tokens import Issued
@@ -118,9 +119,7 @@ class Registry:
         with self.store.writing() as tx:
             now = self.now()
             throttle.failed(tx, known, source, now)
-            Entry(f"({known})" if known[0] != "(" else known, action, known, source).write(
-                tx, now, "unauthenticated"
-            )
+            Entry("(unknown)", action, known, source).write(tx, now, "unauthenticated")
 
     def logout(self, actor: Actor, token: str | None) -> bool:
         """End the session, or child token, of a token, else the one that the actor came with."""
@@ -231,7 +230,7 @@ class Registry:
         def work(tx: Transaction, now: int) -> tuple[Credential, Issued]:
             found = self._owned(tx, actor, identity, ("key",))
             if found is None or found.ended(now) is not None:
-                raise InvalidParams(errors={"/id": "there is no such key, or it has ended"})
+                raise invalid("/id", "there is no such key, or it has ended")
             # Whoever gets the new secret gets all that the key may.
             actor.require(credentials.standing(tx, found, now).scopes)
             overlap = self.rules.overlap_ms if overlap_ms is None else overlap_ms
@@ -428,4 +427,4 @@ def _shown(text: str) -> str:
 
 
 def _none(pointer: str) -> Credential:
-    raise InvalidParams(errors={pointer: "say whose session ends: it is not known who asks"})
+    raise invalid(pointer, "say whose session ends: it is not known who asks")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apikeys.faults import invalid
 from apikeys.scopes import EVERYTHING, is_scope
 from apikeys.store import Transaction
 from bkg_workbench.sdk import InvalidParams
@@ -49,14 +50,12 @@ def is_user_name(text: str) -> bool:
 def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
     """The scopes, each once. Raises `InvalidParams` that points at one that is none."""
     if len(scopes) > MAX_SCOPES:
-        raise InvalidParams(errors={"/scopes": f"there are more than {MAX_SCOPES}"})
+        raise invalid("/scopes", f"there are more than {MAX_SCOPES}")
     for index, scope in enumerate(scopes):
         if not is_scope(scope):
-            raise InvalidParams(
-                errors={
-                    f"/scopes/{index}": "it is no scope: a capability (repo.tree), an area "
-                    "(repo.*), or admin"
-                }
+            raise invalid(
+                f"/scopes/{index}",
+                "it is no scope: a capability (repo.tree), an area (repo.*), or admin",
             )
     return tuple(dict.fromkeys(scopes))
 
@@ -73,7 +72,7 @@ def get(tx: Transaction, name: str, pointer: str = "/name") -> User:
     """The user of a name. Raises `InvalidParams` where there is none."""
     user = find(tx, name)
     if user is None:
-        raise InvalidParams(errors={pointer: "there is no such user"})
+        raise invalid(pointer, "there is no such user")
     return user
 
 
@@ -85,12 +84,10 @@ def every(tx: Transaction) -> list[User]:
 def create(tx: Transaction, name: str, password_hash: str, scopes: Sequence[str], now: int) -> User:
     """A new user. Raises `InvalidParams` for a name that is bad or taken."""
     if not is_user_name(name):
-        raise InvalidParams(
-            errors={"/name": "it has 1 to 64 of a-z, 0-9, '.', '_', '@', '-', the first none of "
-                    "the signs"}
-        )  # fmt: skip
+        raise invalid("/name", "it has 1 to 64 of a-z, 0-9, '.', '_', '@', '-', the first none of "
+                    "the signs")  # fmt: skip
     if find(tx, name) is not None:
-        raise InvalidParams(errors={"/name": "there is a user of this name already"})
+        raise invalid("/name", "there is a user of this name already")
     tx.execute(
         "INSERT INTO users (name, password, scopes, created_at, password_at) "
         "VALUES (?, ?, ?, ?, ?)",
