@@ -21,7 +21,7 @@ class Inventory(Panel):
     Intents: start, stop, restart {plugins: [name]}; open {plugin}; export {table: "plugins"}.
     """
 
-    _esm = script("inventory.js")
+    _esm = script("plugin_parts.js", "inventory.js")
     _css = style("inventory.css")
 
     def fold(self, moment: Moment) -> Data:

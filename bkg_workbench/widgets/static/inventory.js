@@ -1,8 +1,6 @@
 // The inventory: header, banners, and the plug-ins as a table that can be filtered, sorted, walked
 // through by keys, and acted on one by one or together.
 
-const VERBS = ["start", "stop", "restart"];
-const TITLES = { start: "Start", stop: "Stop", restart: "Restart" };
 const RANK = { failed: 0, backoff: 1, degraded: 2, starting: 3, stopping: 4, running: 5, stopped: 6 };
 
 const lastSample = (row) => {
@@ -58,30 +56,7 @@ function Header({ header }) {
   </div>`;
 }
 
-function Banners({ banners }) {
-  return html`<div class="bkg-banners" role="status">${banners.map(
-    (banner) => html`<div class=${`bkg-banner bkg-${banner.tone}`} key=${banner.text}>${banner.text}</div>`
-  )}</div>`;
-}
-
 // --- one plug-in -------------------------------------------------------------------------------
-
-function Actions({ row, act, current }) {
-  return html`<div class="bkg-actions" role="group" aria-label=${`Actions for ${row.name}`}>${VERBS.map(
-    (verb) => html`<${Button}
-      key=${verb}
-      data-verb=${verb}
-      label=${TITLES[verb]}
-      name=${`${TITLES[verb]} ${row.name}`}
-      confirm=${row.asks.includes(verb) ? `${TITLES[verb]}?` : undefined}
-      disabled=${!row.can.includes(verb)}
-      busy=${row.asked === verb}
-      hint=${verb === "restart" ? `Restart ${row.name}; no request is lost` : `${TITLES[verb]} ${row.name}`}
-      tabIndex=${current ? 0 : -1}
-      onClick=${() => act(verb, [row.name])}
-    />`
-  )}</div>`;
-}
 
 const CHIPS = 4;
 
