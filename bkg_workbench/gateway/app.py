@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from bkg_workbench.bus.identity import Caller
 from bkg_workbench.errors import Unauthenticated, WorkbenchError
 from bkg_workbench.gateway import auth, errors
-from bkg_workbench.gateway.answers import Answers, Handler
+from bkg_workbench.gateway.answers import NOT_HERE, Answers, Handler
 from bkg_workbench.gateway.door import Door
 from bkg_workbench.gateway.exchange import Exchange
 from bkg_workbench.gateway.limits import Limits
+from bkg_workbench.gateway.openapi import Description
 from bkg_workbench.gateway.routes import OWN, OWN_NAME, Routes, Served, check_path, derived
+from bkg_workbench.protocol.trace import Span
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Done:
     status: int
     code: str
     seconds: float
+    span: Span
 
 
 class App:
@@ -43,6 +47,7 @@ class App:
         self.hosts = {host.lower() for host in hosts}
         self.answers = Answers(door, limits)
         self.routes = Routes([*OWN, *derived()])
+        self.answers.handlers["openapi"] = self._describe
         self.observers: list[Callable[[Done], None]] = []
         missing = {one.view for one in self.routes.all} - set(self.answers.handlers)
         if missing:
@@ -85,8 +90,20 @@ class App:
             seconds = time.perf_counter() - started
             path = None if route is None else route.path
             self._tell(
-                Done(exchange.method, path, exchange.capability, exchange.status, code, seconds)
+                Done(
+                    exchange.method,
+                    path,
+                    exchange.capability,
+                    exchange.status,
+                    code,
+                    seconds,
+                    exchange.span,
+                )
             )
+
+    async def _describe(self, exchange: Exchange, _: Served) -> None:
+        description = Description(self.routes.all, self._door.state, NOT_HERE)
+        await exchange.answer(msgspec.json.encode(await asyncio.to_thread(description.document)))
 
     def _tell(self, done: Done) -> None:
         self.answers.meter.answered(done.method, done.route or "none", done.status)

@@ -19,8 +19,8 @@ from bkg_workbench.bus.identity import Caller
 from bkg_workbench.gateway.errors import TooLarge, UnsupportedMedia
 from bkg_workbench.gateway.limits import Limits
 from bkg_workbench.gateway.payloads import read_object
+from bkg_workbench.protocol.trace import hop
 
-_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,5})(?:$|[,;\s])")
 MAX_WAIT = 3600.0
 JSON = "application/json"
@@ -32,6 +32,12 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
         self.id = f"req_{secrets.token_hex(8)}"
         self.request = Request(scope, receive)
+        self.span = hop(
+            _only(self.fields("traceparent")),
+            trace_id=secrets.token_hex(16),
+            span_id=secrets.token_hex(8),
+        )
+        """Its place in the trace that the client began, or the first of a new one."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.send = send
@@ -48,10 +54,9 @@ class Exchange:
         return self.request.headers.getlist(name)
 
     @property
-    def traceparent(self) -> str | None:
-        """The W3C trace context, if there is a valid one."""
-        values = self.fields("traceparent")
-        return values[0] if len(values) == 1 and _TRACE.fullmatch(values[0]) else None
+    def traceparent(self) -> str:
+        """The W3C trace context of what this request causes."""
+        return str(self.span)
 
     @property
     def wants_events(self) -> bool:
@@ -126,6 +131,7 @@ class Exchange:
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
             "x-request-id": self.id,
+            "traceresponse": str(self.span),
             **headers,
         }
         await self.send(
@@ -139,3 +145,7 @@ class Exchange:
                 ],
             }
         )
+
+
+def _only(values: list[str]) -> str | None:
+    return values[0] if len(values) == 1 else None

@@ -39,6 +39,7 @@ class Served:
 OWN: tuple[Served, ...] = (
     Served("GET", "/health", OPEN, "health", "Whether the Host is up; for admins how it is"),
     Served("POST", "/api/capabilities/{capability}", OWN_NAME, "capability", "Any capability"),
+    Served("GET", "/openapi.json", OPEN, "openapi", "The routes, for programs"),
     Served("GET", "/docs", OPEN, "docs", "The routes, to be read and tried"),
     Served("GET", "/docs/{file}", OPEN, "docs", "A file of that page"),
 )

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bkg_workbench.bus.calls import Finished
 from bkg_workbench.bus.identity import Caller
 from bkg_workbench.client.outbound import OnEvent, OnProgress
 from bkg_workbench.host import ports
 from bkg_workbench.protocol.state import Port, WorkbenchState
 
 if TYPE_CHECKING:
+    from bkg_workbench.gateway.app import Done
     from bkg_workbench.gateway.server import Gateway
     from bkg_workbench.host.engine import Engine
 
@@ -102,6 +104,7 @@ class ApiPort:
 
     async def _serve(self, listener: socket.socket) -> None:
         gateway = await asyncio.to_thread(self._make, listener)
+        gateway.app.observers.append(self._trace)
         await gateway.start()
         self.gateway = gateway
 
@@ -110,6 +113,22 @@ class ApiPort:
         from bkg_workbench.gateway.server import Gateway
 
         return Gateway(HostDoor(self._engine), listener, extra_hosts=ports.allowed_hosts())
+
+    def _trace(self, done: Done) -> None:
+        """Send the request's own span too, if traces are collected at all."""
+        engine = self._engine
+        if engine.tracer is not None:
+            engine.tracer.finished(
+                Finished(
+                    at=engine.clock.now_ms(),
+                    capability=f"{done.method} {done.route or 'unknown'}",
+                    plugin="gateway",
+                    caller="http",
+                    outcome=done.code,
+                    duration_ms=done.seconds * 1000,
+                    span=done.span,
+                )
+            )
 
     async def aclose(self) -> None:
         """Take nothing new, let what is under way end, close; a second call does nothing."""
