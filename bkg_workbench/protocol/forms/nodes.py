@@ -208,6 +208,10 @@ class Description:
                     place, below, f"{at}/{escape(key)}", key, key in required, inside,
                     defaults.get(key, UNSET),
                 )  # fmt: skip
+        for key in sorted(required.difference(shape.fields, value)):
+            place = shape.further(key) or self._outline.place(True)
+            here = f"{at}/{escape(key)}"
+            fields[key] = self._node(place, UNSET, here, key, True, inside, UNSET)
         unknown: dict[str, Node] = {}
         for key, below in value.items():
             if key in shape.fields:

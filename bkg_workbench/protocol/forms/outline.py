@@ -78,6 +78,8 @@ class Outline:
         self.schema = schema
         self.validator = part_validator(schema, "")
         self.is_simple = is_simple
+        self.unfit: str | None = None
+        """Why no form can be made of it; empty if one can, None before `limits` looked."""
         self.root = self.place(schema)
         self._plans: dict[Any, Plan] = {}
         self._pointers = dict(_pointers(schema))

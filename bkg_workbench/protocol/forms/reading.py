@@ -103,6 +103,8 @@ def _below(outline: Outline, above: Spot, raw: str, key: str, chosen: Chosen) ->
     role = "field"
     if place is None:
         place = shape.further(key)
+        if place is None and value is UNSET and key in shape.required_by(above.value):
+            place = outline.place(True)
         role = "entry" if shape.kind == "map" else "further" if place else "unknown"
         if place is None and shape.kind == "map":
             place = outline.place(True)
