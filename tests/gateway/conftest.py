@@ -41,9 +41,7 @@ class Served:
 def lay_out(place: Path) -> None:
     """The workspace's plug-ins."""
     write_plugin(place, autostart=True)
-    write_plugin(
-        place, "apikeys", APIKEYS, autostart=True, capabilities=APIKEYS_CAPABILITIES
-    )
+    write_plugin(place, "apikeys", APIKEYS, autostart=True, capabilities=APIKEYS_CAPABILITIES)
     write_plugin(place, "llmserver", LLM, autostart=True, capabilities=LLM_CAPABILITIES)
 
 

@@ -14,7 +14,7 @@ APIKEYS_CAPABILITIES = [
     "auth.login", "auth.validate", "auth.listKeys", "auth.createKey", "auth.revokeKey",
 ]  # fmt: skip
 
-APIKEYS = '''
+APIKEYS = """
 import asyncio
 import os
 from typing import Any
@@ -84,11 +84,11 @@ async def revoke(payload: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     plugin.run()
-'''
+"""
 
 LLM_CAPABILITIES = ["llm.chat", "llm.embed", "llm.models"]
 
-LLM = '''
+LLM = """
 import asyncio
 import base64
 import os
@@ -156,4 +156,4 @@ async def models(payload: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     plugin.run()
-'''
+"""
