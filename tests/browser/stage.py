@@ -9,16 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import queue
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page
 
 from bkg_workbench.testing import Pilot
 from bkg_workbench.widgets.live import Live
+from tests.helpers import eventually
 
 SHELL = """<!doctype html><html><head><meta charset="utf-8"><title>Stage</title><style>
 body { margin: 0; padding: 14px 24px; background: %(ground)s; }
-</style></head><body data-jp-theme-light="%(light)s"><div class="bkg" id="board"></div>
+</style></head><body data-jp-theme-light="%(light)s" %(voila)s>
+<script id="jupyter-config-data" type="application/json">{"baseUrl": "/"}</script>
+<div class="bkg" id="board"></div>
 <script type="module">
 window.stages = {};
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -51,18 +55,30 @@ class Stage:
     `settle` redraws, and hands on what either side has said.
     """
 
-    def __init__(self, page: Page, pilot: Pilot, *, theme: str = "light") -> None:
+    def __init__(
+        self,
+        page: Page,
+        pilot: Pilot,
+        *,
+        theme: str = "light",
+        query: str = "",
+        voila: bool = False,
+    ) -> None:
         self.page, self.pilot = page, pilot
         self._said: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._posted: queue.SimpleQueue[tuple[int, Any, list[bytes]]] = queue.SimpleQueue()
         light = theme == "light"
-        shell = SHELL % {"light": str(light).lower(), "ground": "#f5f6f8" if light else "#111"}
+        shell = SHELL % {
+            "light": str(light).lower(),
+            "ground": "#f5f6f8" if light else "#111",
+            "voila": 'data-voila="voila"' if voila else "",
+        }
         page.route(
             "http://stage.test/**",
             lambda route: route.fulfill(body=shell, content_type="text/html"),
         )
         page.expose_function("said", lambda index, text: self._said.put((index, text)))
-        page.goto("http://stage.test/plugins")
+        page.goto(f"http://stage.test/plugins{query}")
         pilot.look()
         for index, panel in enumerate(pilot.board.panels):
             self._mount(index, panel)
@@ -81,6 +97,16 @@ class Stage:
             "([id, source, css, view]) => window.mount(id, source, css, view)",
             [index, str(panel._esm), str(panel._css), panel.view],
         )
+
+    def settle_until(self, predicate: Callable[[], Any]) -> None:
+        """Settle until `predicate` is true, for what other threads do."""
+
+        def settled() -> Any:
+            self.settle()
+            return predicate()
+
+        eventually(settled, timeout=30.0)
+        self.settle()
 
     def settle(self) -> None:
         """Let intents reach the panels, redraw, and bring what is new to the page."""

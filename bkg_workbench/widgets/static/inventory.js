@@ -62,13 +62,13 @@ const CHIPS = 4;
 
 function Chips({ capabilities }) {
   const [all, setAll] = useState(false);
-  const shown = all ? capabilities : capabilities.slice(0, CHIPS);
+  const shown = all || capabilities.length <= CHIPS ? capabilities : capabilities.slice(0, CHIPS - 1);
   const more = capabilities.length - shown.length;
   return html`<div class="bkg-chips">
     ${shown.map((c) => html`<span key=${c.text} class=${`bkg-chip bkg-${c.tone}`} title=${c.hint}>${c.text}</span>`)}
     ${more > 0 &&
     html`<button type="button" class="bkg-chip bkg-more" tabindex="-1" onClick=${() => setAll(true)}
-      title=${capabilities.slice(CHIPS).map((c) => c.text).join(", ")}
+      title=${capabilities.slice(CHIPS - 1).map((c) => c.text).join(", ")}
       aria-label=${`${more} more capabilities`}>+${more}</button>`}
   </div>`;
 }
