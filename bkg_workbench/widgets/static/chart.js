@@ -8,6 +8,7 @@ const PALETTE = {
   dark: ["#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#f778ba", "#d29922", "#39c5cf", "#f85149"],
 };
 const MOST = 20000; // points of a line, as in charts.py
+const DAY_MS = 86400000;
 const SPARE_MS = 1500; // a new point stands a little inside the right edge
 const isDark = () => document.body.dataset.jpThemeLight === "false";
 
@@ -161,7 +162,8 @@ function layoutOf(plot, paint, { legend, window: span, lines, small }) {
   if (top < 1000) layout.yaxis.tickformat = "~g";
   if (plot.x !== "number") {
     layout.xaxis.type = "date";
-    layout.xaxis.hoverformat = "%H:%M:%S";
+    layout.xaxis.hoverformat = "%d %b %H:%M:%S";
+    if (span && span <= DAY_MS) layout.xaxis.tickformat = "%H:%M"; // the day would be a second line
     if (span) {
       const last = Math.max(Date.now(), ...lines.map((line) => line?.x.at(-1) ?? 0));
       layout.xaxis.range = [local(last - span), local(last + SPARE_MS)];
