@@ -56,7 +56,8 @@ def number(typed: str) -> int | float | str:
     if len(text) > MAX_DIGITS or not _NUMBER.fullmatch(text):
         return typed
     if text.lstrip("+-").isdecimal():
-        return int(text)
+        whole = int(text)
+        return whole if -(2**63) <= whole < 2**64 else typed
     found = float(text)
     if not math.isfinite(found):
         return typed

@@ -113,8 +113,10 @@ def _read(outline: Outline, spot: Spot, value: Any) -> Any:
     if spot.shape is None or spot.place is None:
         return value
     seen = read(spot.shape, value)
+    if seen is UNSET:
+        return value if spot.role == "item" else UNSET
     if value != "" or spot.role == "item":
-        return value if seen is UNSET else seen
+        return seen
     if spot.shape.kind == "text" and not spot.required:
         wants = "format" in spot.shape.fixed or not _takes(outline, spot, "")
         return UNSET if wants and spot.role == "field" else ""
@@ -170,9 +172,9 @@ def _remove(outline: Outline, state: State, spot: Spot, edit: Edit) -> State:
         return _unset(outline, state, spot, edit)
     if spot.role != "item":
         return _place(outline, state, spot, UNSET)
-    index = int(spot.key)
-    if index >= len(above.value) or above.shape is None:
+    if spot.value is UNSET or above.shape is None:
         raise Refused("is not there any more")
+    index = int(spot.key)
     if len(above.value) <= above.shape.least:
         raise Refused(f"must stay: the list needs {above.shape.least}")
     rest = [*above.value[:index], *above.value[index + 1 :]]

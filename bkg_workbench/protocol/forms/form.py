@@ -100,6 +100,7 @@ class Form:
 
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""
+        self._refused = {}
         if not self._past:
             return False
         self._enter(self._past.pop())
