@@ -42,6 +42,11 @@ def covers(grant: str, capability: str) -> bool:
     return row is not None and row.scope == grant
 
 
+MAX_INT = 2**53 - 1
+"""What every JSON library reads exactly, and a column of a database holds."""
+Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)]
+
+
 class Params(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """Base of the payloads of `host.*`."""
 
@@ -104,7 +109,7 @@ class SaveConfig(Named):
     """
 
     settings: dict[str, Any]
-    version: int
+    version: Version
     reason: str | None = None
     author: str | None = None
     canary_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
@@ -113,12 +118,13 @@ class SaveConfig(Named):
 class RestoreConfig(Named):
     """Make the settings of an earlier version the current ones."""
 
-    version: int
+    version: Version
     author: str | None = None
 
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-After = Annotated[int, msgspec.Meta(ge=0)]
+After = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)]
+Millis = Annotated[int, msgspec.Meta(ge=-MAX_INT, le=MAX_INT)]
 
 
 class QueryLogs(Params):
@@ -129,8 +135,8 @@ class QueryLogs(Params):
     source: Literal["stdout", "stderr", "log", "host"] | None = None
     text: str | None = None
     regex: Annotated[str, msgspec.Meta(max_length=256)] | None = None
-    since: int | None = None
-    until: int | None = None
+    since: Millis | None = None
+    until: Millis | None = None
     after: After | None = None
     before: After | None = None
     limit: Limit = 500
@@ -140,7 +146,7 @@ class QuerySamples(Params):
     """Telemetry samples, oldest first; `after` is a seq."""
 
     plugin: PluginName | None = None
-    since: int | None = None
+    since: Millis | None = None
     after: After | None = None
     limit: Limit = 500
 
