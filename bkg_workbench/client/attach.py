@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from bkg_workbench.bus.websocket import ConnectFailed, connect
+from bkg_workbench.client import manners
 from bkg_workbench.client.outbound import ChannelOutbound
 from bkg_workbench.client.portal import Portal
 from bkg_workbench.client.workbench import Workbench
@@ -89,6 +90,7 @@ def read_connection_file(root: Path) -> ConnectionFile:
 
 def attach(path: str | os.PathLike[str] | None = None) -> Workbench:
     """Join the workspace's live Host. Raises `HostNotFound`, `WorkspaceError`."""
+    manners.install()
     root = find_workspace(path)
     connection = read_connection_file(root)
     portal = Portal("bkg-attached")
