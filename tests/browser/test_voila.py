@@ -29,8 +29,11 @@ def state(page: Page, wanted: str) -> None:
 
 
 def press(page: Page, verb: str) -> None:
-    """Press a lifecycle button of repoagent, as soon as it can be pressed."""
-    page.locator(f'.bkg-row:has([data-plugin="repoagent"]) .bkg-{verb}').click()
+    """Press a lifecycle button of repoagent, as soon as it can be pressed, and say yes."""
+    button = page.locator(f'[data-plugin="repoagent"] [data-verb="{verb}"]')
+    button.click()
+    if verb != "start":
+        button.get_by_text(f"{verb.capitalize()}?").click()
 
 
 def kernels(workspace: Path) -> list[str]:
