@@ -21,9 +21,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from bkg_workbench.cli import codes
+from bkg_workbench.cli import codes, secret
 from bkg_workbench.cli.console import Console
 from bkg_workbench.cli.tables import Cell
+from bkg_workbench.cli.users import waits_for_first_start
 from bkg_workbench.cli.words import STATE_STYLES, count, moment
 from bkg_workbench.cli.workspaces import show_ports
 from bkg_workbench.host.host import Host
@@ -67,6 +68,8 @@ def _serve(bench: Host, web: bool, events: queue.SimpleQueue[Event], printer: Pr
     printer.up(bench)
     printer.state(bench.state)
     _in_thread("host-stop", bench.wait_until_stopped, events, "stop")
+    if waits_for_first_start(bench) and printer.has_terminal:
+        _in_thread("host-first", lambda: _begin_auth(bench), events, "first")
     if web:
         _in_thread("host-web", bench.serve_web, events, "web")
     try:
@@ -78,6 +81,10 @@ def _serve(bench: Host, web: bool, events: queue.SimpleQueue[Event], printer: Pr
                     printer.state(bench.state)
                 case "web" if isinstance(value, BaseException):
                     raise value
+                case "first" if isinstance(value, str):
+                    printer.first(value)
+                case "first":
+                    pass  # what became of apikeys is printed with its state
                 case "web":
                     printer.web(value, bench.ports())
                 case "stop":
@@ -86,6 +93,13 @@ def _serve(bench: Host, web: bool, events: queue.SimpleQueue[Event], printer: Pr
                     return str(value)
     finally:
         end_changes()
+
+
+def _begin_auth(bench: Host) -> str:
+    """Let apikeys have its first start; gives the password of its admin."""
+    password = secret.generated()
+    bench.call("host.auth.begin", {"password": password}, timeout=120)
+    return password
 
 
 def _in_thread(
@@ -160,6 +174,29 @@ class Printer:
             show_ports(console, ports)
 
         self._tell("up", {**info, "ports": ports}, say)
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether a person reads along, and nobody keeps what is printed."""
+        console = self._console
+        return console is not None and console.out.isatty() and not console.is_json
+
+    def first(self, password: str) -> None:
+        """The password that was made for the first start, this once."""
+
+        def say(console: Console) -> None:
+            console.line()
+            console.line("  This is the first start. The gateway's user is `admin`, password:")
+            console.line()
+            console.line(f"      {password}", "bold")
+            console.line()
+            console.line("  It is shown this once and written down nowhere: keep it now.")
+            console.line("  `bkg users password admin` changes it; ADMIN_PASSWORD, set before a")
+            console.line("  first start, chooses it.")
+            console.line()
+
+        if self.has_terminal:
+            self._tell("first", {}, say)
 
     def web(self, url: str, ports: list[dict[str, Any]]) -> None:
         """The dashboards are served: the last thing said at start, to be clicked."""

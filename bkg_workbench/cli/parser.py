@@ -13,6 +13,7 @@ from typing import Any
 
 from bkg_workbench._version import __version__
 from bkg_workbench.cli import codes
+from bkg_workbench.cli.accounts import add_account_verbs
 from bkg_workbench.cli.authors import add_author_verbs
 from bkg_workbench.cli.upkeep import add_upkeep_verbs
 
@@ -80,6 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_config(verbs)
     add_author_verbs(verbs, _verb, seconds)
     add_upkeep_verbs(verbs, _verb, seconds)
+    add_account_verbs(verbs, _verb, whole_number)
     return parser
 
 

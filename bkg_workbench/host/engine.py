@@ -157,8 +157,9 @@ class Engine:
             self.notice("tracing", str(error))
         self.canaries.resume()
         if autostart:
-            self.supervisor.autostart(but=firststart.hold(self, os.environ))
+            self.supervisor.autostart(but=held)
 
+        held = firststart.hold(self, os.environ)
     async def _listen(self) -> None:
         """Open the bus, and say how to reach it."""
         self._server, self.port = await ports.listen_bus(self.hub)

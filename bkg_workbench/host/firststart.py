@@ -65,11 +65,9 @@ class FirstStart:
 
 def hold(engine: Engine, outer: Mapping[str, str]) -> set[str]:
     """The plug-ins that autostart leaves alone, with a banner that says why."""
-    known = engine.state.plugins.get(PLUGIN)
-    if known is None or not engine.first_start.waits(outer):
+    if PLUGIN not in engine.state.plugins or not engine.first_start.waits(outer):
         return set()
-    if known.definition.autostart:
-        engine.notice(NOTICE, TEXT, "info")
+    engine.notice(NOTICE, TEXT, "info")
     return {PLUGIN}
 
 
