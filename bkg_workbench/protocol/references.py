@@ -87,7 +87,7 @@ def views_of(root: Schema, schema: Any) -> Iterator[Schema]:
             try:
                 waiting.append(look_up(root, here["$ref"]))
             except SchemaInvalid:
-                continue
+                pass  # what stands beside it still counts
         yield here
         waiting += branches(here, "allOf", "anyOf", "oneOf", "if", "then", "else")
 

@@ -76,14 +76,14 @@ def _select(outline: Outline, plan: Plan, shape: Shape) -> Shape | None:
     for selector in plan.selectors:
         branches = [(n, b) for n, b in enumerate(selector.branches) if b is not NEVER]
         others = [(n, b) for n, b in branches if not _is_null(outline, b)]
-        has_null = len(others) < len(branches)
+        is_open = shape.types is None or "null" in shape.types
+        has_null = len(others) < len(branches) and is_open
         if not others or not any(_shapes(outline, b) for _, b in others):
             continue
         if len(others) == 1:
             place = plan.place.with_branch(others[0][1], selector.id, has_null)
             return shape_of(outline, outline.plan(place))
-        if has_null and (shape.types is None or "null" in shape.types):
-            shape.is_nullable = True
+        shape.is_nullable = shape.is_nullable or has_null
         if _make_choice(outline, shape, [branch for _, branch in others]):
             return None
         shape.options = _unlike(_options(outline, plan, selector, others, has_null))

@@ -69,6 +69,8 @@ class Shape:
     options: list[Option] = field(default_factory=list)
     fields: dict[str, Place] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
+    dependents: list[tuple[str, frozenset[str]]] = field(default_factory=list)
+    """The keys that others demand, where those are there."""
     items: tuple[Place, ...] = ()
     """The places of a list's first items; those after them stand at `more_items`."""
     more_items: Place | None = None
@@ -99,13 +101,9 @@ class Shape:
     def required_by(self, value: Any) -> frozenset[str]:
         """The keys that an object must have, being what it is."""
         found = self.required
-        if not isinstance(value, dict):
-            return found
-        for part in self.parts:
-            for word in ("dependentRequired", "dependencies"):
-                for key, wanted in object_of(part, word).items():
-                    if key in value and isinstance(wanted, list):
-                        found = found | {k for k in wanted if isinstance(k, str)}
+        for key, wanted in self.dependents if isinstance(value, dict) else ():
+            if key in value:
+                found = found | wanted
         return found
 
     def has_room(self, count: int) -> bool:
@@ -153,7 +151,7 @@ def _is_nullable(shape: Shape, plan: Plan) -> bool:
     if shape.choices:
         return named and any(choice is None for choice in shape.choices)
     if plan.place.nullable:
-        return named
+        return True
     return shape.types is not None and "null" in shape.types and len(shape.types) > 1
 
 
@@ -211,6 +209,13 @@ def _fill_object(shape: Shape) -> None:
     keys = dict.fromkeys(key for part in parts for key in object_of(part, "properties"))
     wanted = [key for part in parts for key in list_of(part, "required") if isinstance(key, str)]
     shape.required = frozenset(wanted)
+    shape.dependents = [
+        (key, frozenset(k for k in keys if isinstance(k, str)))
+        for part in parts
+        for word in ("dependentRequired", "dependencies")
+        for key, keys in object_of(part, word).items()
+        if isinstance(keys, list)
+    ]
     described = any(
         object_of(p, "patternProperties") or any(isinstance(p.get(w), dict) for w in _MORE)
         for p in parts
