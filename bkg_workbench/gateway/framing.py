@@ -194,7 +194,7 @@ def read_head(data: bytes, limits: Limits) -> Head:
     if method not in METHODS:
         shown = method.decode()
         raise MethodNotAllowed(method=shown, allow=b", ".join(METHODS).decode())
-    if not target.startswith(b"/"):
+    if not target.startswith(b"/") or b"#" in target:
         raise Malformed(reason="its target is not a path")
     if any(b"websocket" in value.lower() for value in fields.get(b"upgrade", ())):
         raise NotFound("No WebSocket is served here.")

@@ -78,6 +78,7 @@ SMUGGLED = {
     "an empty Host": head(host="Host:"),
     "an empty line first": b"\r\n" + head(),
     "an absolute target": head(first="GET http://evil/x HTTP/1.1"),
+    "a fragment": head(first="GET /x#y HTTP/1.1"),
     "a target without a slash": head(first="GET x HTTP/1.1"),
     "two spaces": head(first="GET  /x HTTP/1.1"),
     "a tab": head(first="GET\t/x HTTP/1.1"),
