@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -289,6 +292,19 @@ def test_a_tuple_asks_for_each_item_by_its_own_schema() -> None:
     node = form.describe()["root"]["fields"]["v"]
     assert [node["items"][index]["kind"] for index in "01"] == ["text", "integer"]
     assert "canAdd" not in node
+    assert form.is_valid
+
+
+def test_the_schema_of_the_authors_page_gives_the_form_that_it_promises() -> None:
+    page = Path(__file__).parents[2] / "docs" / "authors.md"
+    [block] = re.findall(r"^```json\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    form = Form(json.loads(block), {"target": "http://localhost/", "retry": {"kind": "backoff"}})
+    fields = form.describe()["root"]["fields"]
+    kinds = {key: node["kind"] for key, node in fields.items()}
+    assert kinds == {"target": "text", "timeout": "integer", "token": "text", "retry": "variant"}
+    assert fields["retry"]["options"] == ["Never", "Backing off"]
+    assert fields["token"]["secret"]
+    assert fields["timeout"]["unit"] == "s"
     assert form.is_valid
 
 

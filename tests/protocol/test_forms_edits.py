@@ -121,6 +121,12 @@ def test_items_are_added_with_defaults_up_to_the_maximum() -> None:
     assert form.is_valid, "the value itself may be saved"
 
 
+def test_an_item_is_added_to_the_default_not_instead_of_it() -> None:
+    tags = {"type": "array", "items": {"type": "string"}, "default": ["a"]}
+    form = after({}, {"op": "add", "at": "/tags"}, schema={"properties": {"tags": tags}})
+    assert form.value == {"tags": ["a", ""]}
+
+
 def test_an_added_choice_is_one_that_is_not_there_yet() -> None:
     add = {"op": "add", "at": "/tags"}
     assert after({"name": "n"}, add, add).value["tags"] == ["p", "q"]

@@ -142,7 +142,9 @@ def _add(outline: Outline, state: State, spot: Spot, edit: Edit) -> State:
     if value is None or value is UNSET:
         if shape.kind not in ("list", "map"):
             return _place(outline, state, spot, initial(outline, spot.place))
-        value = [] if shape.kind == "list" else {}
+        # Saved lists replace the default whole: one more than it, not instead of it.
+        begun = shape.default if value is UNSET and isinstance(shape.default, list) else []
+        value = begun if shape.kind == "list" else {}
     if shape.kind == "list" and isinstance(value, list):
         if not shape.has_room(len(value)):
             raise Refused(f"takes no more than {len(value)}")
