@@ -59,7 +59,8 @@ class Record(msgspec.Struct, omit_defaults=True, gc=False):
 class Batch(msgspec.Struct, frozen=True):
     """Records of one plug-in numbered `first` to `last`; `dropped` of its lines are not among them.
 
-    Numbers are of the whole workspace, so those of one plug-in have gaps.
+    Numbers are of the whole workspace, so those of one plug-in have gaps. `total` are the lines of
+    the plug-in that were told of so far, dropped ones too: who missed a batch learns how much.
     """
 
     plugin: str
@@ -67,6 +68,7 @@ class Batch(msgspec.Struct, frozen=True):
     last: int
     dropped: int
     records: list[Record]
+    total: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """The data of topic `logs.<plugin>`."""
@@ -75,6 +77,7 @@ class Batch(msgspec.Struct, frozen=True):
             "from": self.first,
             "to": self.last,
             "dropped": self.dropped,
+            "total": self.total,
             "records": self.records,
         }
 
@@ -104,6 +107,7 @@ class Logs:
         self._queued_bytes = 0
         self._counters: dict[str, Counters] = {}
         self._untold: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._taken = 0
         self._accepted = 0
         self._waiters: list[tuple[int, Future[None]]] = []
@@ -362,7 +366,8 @@ class Logs:
     def _tell(self, plugin: str, records: list[Record], dropped: int) -> None:
         shown = records[-BATCH_RECORDS:]
         dropped += len(records) - len(shown)
-        batch = Batch(plugin, records[0].seq, records[-1].seq, dropped, shown)
+        total = self._told[plugin] = self._told.get(plugin, 0) + len(shown) + dropped
+        batch = Batch(plugin, records[0].seq, records[-1].seq, dropped, shown, total)
         for callback in self._listeners:
             try:
                 callback(batch)

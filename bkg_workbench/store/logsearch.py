@@ -63,6 +63,8 @@ def _conditions(query: QueryLogs) -> tuple[str, list[Any]]:
         parts.append(("at <= ?", query.until))
     if query.after is not None:
         parts.append(("seq > ?", query.after))
+    if query.before is not None:
+        parts.append(("seq < ?", query.before))
     where = " AND ".join(sql for sql, _ in parts) or "1"
     if lowest >= 2:
         where += " AND level >= 2"  # in the very words of the index of warnings
@@ -207,6 +209,7 @@ def select(records: Iterator[dict[str, Any]], query: QueryLogs) -> list[dict[str
         and (query.since is None or record["at"] >= query.since)
         and (query.until is None or record["at"] <= query.until)
         and (query.after is None or record["seq"] > query.after)
+        and (query.before is None or record["seq"] < query.before)
         and text in record["message"].lower()
         and (pattern is None or matches(pattern, record["message"], 0.1))
     ]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from bkg_workbench.errors import CapabilityNotFound, WorkbenchError
+from bkg_workbench.protocol.capabilities import QueryLogs
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.envelopes import Progress
 from bkg_workbench.protocol.state import (
@@ -23,6 +24,7 @@ from bkg_workbench.protocol.state import (
     WorkbenchState,
     fold,
 )
+from bkg_workbench.store.logsearch import select
 from bkg_workbench.testing.scripted_configs import ScriptedConfigs
 
 NOW = 1_790_000_000_000
@@ -77,10 +79,10 @@ class ScriptedBench(ScriptedConfigs):
         return {"pid": 4711, "instance": self.state.instance}
 
     def logs(
-        self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
+        self, plugin: str | None = None, *, limit: int = 500, **filters: Any
     ) -> list[dict[str, Any]]:
-        found = [r for r in self.records if plugin in (None, r["plugin"])]
-        return found[-limit:]
+        query = QueryLogs(plugin=plugin, limit=limit, **filters)
+        return select(iter(self.records), query)
 
     def telemetry(
         self,
@@ -170,7 +172,14 @@ class ScriptedBench(ScriptedConfigs):
             for n, message in enumerate(messages)
         ]
         self.records += batch
-        data = {"from": first, "to": first + len(batch) - 1, "dropped": 0, "records": batch}
+        data = {
+            "plugin": plugin,
+            "from": first,
+            "to": first + len(batch) - 1,
+            "dropped": 0,
+            "total": sum(record["plugin"] == plugin for record in self.records),
+            "records": batch,
+        }
         self.send(f"logs.{plugin}", data)
 
     def serve(self, capability: str, handler: Callable[..., Any]) -> None:

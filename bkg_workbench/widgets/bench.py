@@ -48,9 +48,9 @@ class Bench(Protocol):
         """Version, instance and uptime of the Host."""
 
     def logs(
-        self, plugin: str | None = None, *, after: int | None = None, limit: int = 500
+        self, plugin: str | None = None, *, limit: int = 500, **filters: Any
     ) -> list[dict[str, Any]]:
-        """Log records, oldest first."""
+        """Log records, oldest first. Filters: after, before, level, source, text."""
 
     def config(self, name: str) -> dict[str, Any]:
         """{settings, inherited, effective, schema, version} of a plug-in, secrets masked."""

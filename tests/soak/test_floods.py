@@ -135,7 +135,7 @@ def test_a_flood_into_a_page_comes_in_few_messages_and_every_line_is_accounted_f
         ).split()
         process = psutil.Process(owner.manager.provisioner.pid)
         quiet = cpu_of(process, lambda: owner.run("flood()", timeout=600))
-        say(owner, logs, {"kind": "hello", "after": 0, "token": "t"})
+        say(owner, logs, {"kind": "hello", "after": {}, "floor": 0, "token": "t"})
         say(owner, presence, {"kind": "beat"})
         page = Page(owner, logs)
         page.read_until(lambda: page.backlogs == 1)
@@ -160,6 +160,7 @@ class Page:
     def __init__(self, owner: Kernel, model: str) -> None:
         self._owner, self._model = owner, model
         self.batches = self.backlogs = self.shown = self.dropped = 0
+        self._before = self._given = 0
 
     @property
     def lines(self) -> int:
@@ -179,10 +180,13 @@ class Page:
             said = content["data"].get("content", {})
             if said.get("kind") == "backlog":
                 self.backlogs += 1
+                self._before = said["said"].get("demo", [0, 0])[1]
             elif said.get("kind") == "batch":
                 self.batches += 1
-                self.dropped += said["dropped"]
                 records = json.loads(bytes(message["buffers"][0]))
+                self._given += sum(record[2] == "demo" for record in records)
+                if "demo" in said["said"]:
+                    self.dropped = said["said"]["demo"][1] - self._before - self._given
                 self.shown += sum("of a flood" in record[5] for record in records)
 
 

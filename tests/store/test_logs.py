@@ -240,6 +240,18 @@ async def test_many_threads_lose_nothing(opened: Opener) -> None:
         assert own == [f"{t} {n}" for n in range(1_000)]
 
 
+async def test_records_before_a_number_are_the_newest_of_those(opened: Opener) -> None:
+    one = opened()
+    for n in range(20):
+        say(one, f"line {n}", plugin=("goose", "duck")[n % 2])
+    reply = await one.query(QueryLogs(before=11, limit=3))
+    assert [r["seq"] for r in reply["records"]] == [8, 9, 10]
+    reply = await one.query(QueryLogs(plugin="duck", before=11, limit=3, text="line"))
+    assert [r["seq"] for r in reply["records"]] == [6, 8, 10]
+    reply = await one.query(QueryLogs(before=11, after=7))
+    assert [r["seq"] for r in reply["records"]] == [8, 9, 10]
+
+
 async def test_listeners_get_every_record_in_batches_of_one_plug_in(opened: Opener) -> None:
     one = opened()
     batches: list[Batch] = []
@@ -253,7 +265,8 @@ async def test_listeners_get_every_record_in_batches_of_one_plug_in(opened: Open
         ("duck", "duck"),
     }
     wire = batches[0].to_wire()
-    assert set(wire) == {"plugin", "from", "to", "dropped", "records"}
+    assert set(wire) == {"plugin", "from", "to", "dropped", "total", "records"}
+    assert [b.total for b in batches if b.plugin == "goose"][-1] == 150
     assert wire["from"] == batches[0].records[0].seq
     assert wire["to"] == batches[0].records[-1].seq
     unsubscribe()
