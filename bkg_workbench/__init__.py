@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bkg_workbench.host.host import Host as Host
     from bkg_workbench.host.host import workbench as workbench
     from bkg_workbench.widgets import page as page
+    from bkg_workbench.widgets import query as query
 
 _PLACES = {
     "Host": "bkg_workbench.host.host",
@@ -26,6 +27,7 @@ _PLACES = {
     "attach": "bkg_workbench.client.attach",
     "errors": "bkg_workbench",
     "page": "bkg_workbench.widgets",
+    "query": "bkg_workbench.widgets",
     "run": "bkg_workbench.client.notebook",
     "workbench": "bkg_workbench.host.host",
 }
@@ -35,7 +37,17 @@ _HOOKS = {
     "frame": "bkg_workbench.widgets.frames:frame",
 }
 
-__all__ = ["Host", "Workbench", "__version__", "attach", "errors", "page", "run", "workbench"]
+__all__ = [
+    "Host",
+    "Workbench",
+    "__version__",
+    "attach",
+    "errors",
+    "page",
+    "query",
+    "run",
+    "workbench",
+]
 
 
 def __getattr__(name: str) -> Any:

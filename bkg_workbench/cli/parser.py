@@ -144,6 +144,24 @@ def _add_workspace_verbs(verbs: Verbs[VerbParser]) -> None:
     host.add_argument(
         "--no-autostart", action="store_true", help="start no plug-in by itself this time"
     )
+    dashboard = _verb(
+        verbs,
+        "dashboard",
+        "dashboards:dashboard",
+        "print the address of a page in the browser",
+        "host.info",
+        "host.pages",
+        "host.plugins.list",
+        text="The address holds the token. The Host serves its pages from the first time on.",
+    )
+    dashboard.add_argument(
+        "name", metavar="NAME", nargs="?",
+        help="a plug-in, or a notebook in dashboards/ (default: all plug-ins)",
+    )  # fmt: skip
+    dashboard.add_argument("--open", action="store_true", help="open it in the browser")
+    dashboard.add_argument(
+        "--start", action="store_true", help="start a Host in the background where none runs"
+    )
     _verb(verbs, "ports", "workspaces:ports", "show who listens where", "host.ports")
     _verb(
         verbs,

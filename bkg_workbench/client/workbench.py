@@ -123,7 +123,7 @@ class Workbench(Queries, Inventory, Watching):
     def follow(self, topics: list[str], callback: Callable[[str, Any], None]) -> Unsubscribe:
         """Call back with (topic, data) for `logs`, `logs.<plugin>` or `telemetry` from now on.
 
-        Log data are batches {from, to, dropped, records}; the thread is the workbench's own.
+        Log data are batches {from, to, dropped, total, records}; the thread is the workbench's own.
         """
         return self._portal.run(self.afollow(topics, callback))
 
@@ -159,6 +159,17 @@ class Workbench(Queries, Inventory, Watching):
     def ports(self) -> list[dict[str, Any]]:
         """The port table."""
         return self._portal.run(self.aports())
+
+    async def apages(self) -> str:
+        """Async twin of `pages`."""
+        return str((await self.acall("host.pages", timeout=90.0))["url"])
+
+    def pages(self) -> str:
+        """The dashboards' address with its token; the Host serves them from now on.
+
+        Raises `StartFailed` where their server does not start.
+        """
+        return self._portal.run(self.apages())
 
     async def aplugins(self) -> list[PluginState]:
         """Async twin of `plugins`."""

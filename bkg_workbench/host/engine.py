@@ -40,6 +40,7 @@ from bkg_workbench.host.gateway import ApiPort
 from bkg_workbench.host.meter import Meter
 from bkg_workbench.host.services import Services
 from bkg_workbench.host.subscriptions import Subscriptions
+from bkg_workbench.host.web import Web
 from bkg_workbench.host.workspace import Workspace
 from bkg_workbench.protocol.definition import Definition
 from bkg_workbench.protocol.state import (
@@ -98,6 +99,8 @@ class Engine:
         self.configurator = Configurator(self)
         self.canaries = Canaries(self)
         kept = settings.read(workspace.root)
+        self.pages = kept.pages
+        self.web = Web(self)
         self.logs = Logs(workspace.logs, self.clock, files=kept.log_file)
         self.samples = Samples(workspace.hidden / "samples.db", self.clock, kept=kept.kept())
         self.supervisor = Supervisor(
@@ -156,10 +159,10 @@ class Engine:
         except WorkbenchError as error:
             self.notice("tracing", str(error))
         self.canaries.resume()
+        held = firststart.hold(self, os.environ)
         if autostart:
             self.supervisor.autostart(but=held)
 
-        held = firststart.hold(self, os.environ)
     async def _listen(self) -> None:
         """Open the bus, and say how to reach it."""
         self._server, self.port = await ports.listen_bus(self.hub)

@@ -21,7 +21,6 @@ from bkg_workbench.client.workbench import Workbench
 from bkg_workbench.errors import HostGone, HostNotFound, WorkspaceError, WorkspaceOwned
 from bkg_workbench.host.direct import Direct
 from bkg_workbench.host.engine import Engine
-from bkg_workbench.host.web import Web
 from bkg_workbench.host.workspace import Workspace
 from bkg_workbench.supervisor.process import close_in_forked_children, spawn_detached
 
@@ -64,7 +63,6 @@ class Host(Workbench, metaclass=_OnePerWorkspace):
         self._disk = disk
         self._kept = [close_in_forked_children(lock)]
         self._ending = threading.RLock()
-        self._web: Web | None = None
         self._engine: Engine | None = None
         try:
             portal = Portal("bkg-host")
@@ -110,9 +108,7 @@ class Host(Workbench, metaclass=_OnePerWorkspace):
 
         Raises `StartFailed` with the server's last lines.
         """
-        if self._web is None:
-            self._web = Web(self.engine)
-        return self._portal.run(self._web.start())
+        return self._portal.run(self.engine.web.start())
 
     def wait_until_stopped(self) -> None:
         """Return when somebody asked this Host to stop (`host.stop`)."""
@@ -145,8 +141,7 @@ class Host(Workbench, metaclass=_OnePerWorkspace):
 
     async def _shut(self) -> None:
         try:
-            if self._web is not None:
-                await self._web.stop()
+            await self.engine.web.stop()
         finally:
             await super()._shut()
 

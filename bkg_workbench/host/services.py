@@ -88,6 +88,9 @@ class Services:
     async def _ports(self, _: table.Nothing, __: Caller) -> dict[str, Any]:
         return {"ports": list(self._engine.state.ports)}
 
+    async def _pages(self, _: table.Nothing, __: Caller) -> dict[str, Any]:
+        return {"url": await self._engine.web.start()}
+
     async def _stop(self, _: table.Nothing, __: Caller) -> dict[str, Any]:
         self._engine.stopping.set()
         return {"stopping": True}

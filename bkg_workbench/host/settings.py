@@ -36,6 +36,13 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     days: Days = 1.0
 
 
+class PageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The dashboards: kernels started ahead, and how long a page may be unheard of."""
+
+    spare_kernels: Annotated[int, msgspec.Meta(ge=0, le=16)] = 1
+    lease_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
+
+
 class WorkspaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of bkg.toml; every part may be left out."""
 
@@ -43,6 +50,7 @@ class WorkspaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     telemetry: Kept = Kept()
     calls: Kept = Kept()
     events: Kept = Kept(rows=100_000, days=30.0)
+    pages: PageSettings = PageSettings()
 
     def log_file(self, folder: Path, name: str) -> LogFile:
         """The files of one plug-in's log, for `store.logs`."""

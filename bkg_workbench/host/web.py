@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from bkg_workbench.errors import StartFailed
 from bkg_workbench.host import firststart, ports
+from bkg_workbench.host.settings import PageSettings
 from bkg_workbench.protocol.state import Port
-from bkg_workbench.supervisor.process import LaunchSpec, Process
+from bkg_workbench.supervisor.process import Exit, LaunchSpec, Process
 
 if TYPE_CHECKING:
     from bkg_workbench.host.engine import Engine
@@ -30,16 +31,23 @@ class Web:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._process: Process | None = None
+        self._ended: asyncio.Task[Exit] | None = None
         self._tail: list[str] = []
         self._url = ""
+        self._starting = asyncio.Lock()
 
     async def start(self) -> str:
-        """Start the server, wait until it answers, and give the control centre's URL.
+        """Start the server unless it runs, wait until it answers, and give the first page's URL.
 
         Raises `StartFailed` with the server's last lines; `PortTaken`.
         """
-        if self._process is not None:
-            return self._url
+        async with self._starting:
+            if self._ended is None or self._ended.done():
+                await self.stop()
+                await self._start()
+        return self._url
+
+    async def _start(self) -> None:
         port = ports.choose("BKG_WEB_PORT")
         token = secrets.token_urlsafe(24)
         environment = {
@@ -49,12 +57,13 @@ class Web:
             "BKG_WEB_TOKEN": token,
         }
         spec = LaunchSpec(
-            argv=tuple(command(str(self._engine.workspace.dashboards), port)),
+            argv=tuple(command(str(self._engine.workspace.dashboards), port, self._engine.pages)),
             cwd=self._engine.workspace.root,
             env=environment,
             grace_seconds=3.0,
         )
         self._process = await Process.spawn(spec, self._lines)
+        self._ended = asyncio.create_task(self._process.wait(), name="web-end")
         base = f"http://127.0.0.1:{port}"
         self._url = f"{base}/?token={token}"
         try:
@@ -64,11 +73,10 @@ class Web:
             await self.stop()
             raise
         self._engine.add_port(Port(name="web", port=port, url=self._url, owner="Voilà"))
-        return self._url
 
     async def _answers(self, base: str) -> None:
-        assert self._process is not None
-        ended = asyncio.ensure_future(self._process.wait())
+        ended = self._ended
+        assert ended is not None
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not await asyncio.to_thread(_is_up, f"{base}/health"):
@@ -83,9 +91,6 @@ class Web:
                 reason=f"it did not answer within {START_SECONDS:g} s",
                 log=self._tail,
             ) from None
-        finally:
-            if not ended.done():
-                ended.cancel()
 
     def _lines(self, stream: str, lines: list[str]) -> None:
         self._tail = [*self._tail, *lines][-20:]
@@ -100,9 +105,14 @@ class Web:
             await process.wait()
 
 
-def command(dashboards: str, port: int) -> list[str]:
+def command(dashboards: str, port: int, settings: PageSettings) -> list[str]:
     """The pages' command line; their token comes by `BKG_WEB_TOKEN`, never by an argument."""
-    return [sys.executable, "-m", "bkg_workbench.widgets.pages", f"--port={port}", dashboards]
+    return [
+        sys.executable, "-m", "bkg_workbench.widgets.pages", f"--port={port}",
+        f"--PageKernels.spare={settings.spare_kernels}",
+        f"--PageKernels.lease_seconds={settings.lease_seconds}",
+        dashboards,
+    ]  # fmt: skip
 
 
 def _is_up(url: str) -> bool:

@@ -231,6 +231,8 @@ def _host(
 HOST: tuple[Capability, ...] = (
     _host("host.info", "info", Nothing, "Version, instance and uptime", idempotent=True),
     _host("host.ports", "ports", Nothing, "The port table", idempotent=True),
+    _host("host.pages", "pages", Nothing, "Serve the dashboards; their address, token included",
+          idempotent=True),
     _host("host.stop", "stop_host", Nothing, "End the Host and its plug-ins", destructive=True),
     _host("host.plugins.list", "plugins", Nothing, "Every plug-in's state", scope=READ,
           idempotent=True),

@@ -36,6 +36,12 @@ class Ports(Result):
     ports: list[Port]
 
 
+class Pages(Result):
+    """Where the dashboards are."""
+
+    url: str
+
+
 class Stopping(Result):
     """The Host stops."""
 
@@ -170,6 +176,7 @@ class Nothing(Result):
 OF: dict[str, Any] = {
     "host.info": Info,
     "host.ports": Ports,
+    "host.pages": Pages,
     "host.stop": Stopping,
     "host.plugins.list": Plugins,
     "host.plugin.get": PluginState,

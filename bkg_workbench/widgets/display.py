@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
-from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,12 +16,10 @@ import ipywidgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from bkg_workbench.errors import WorkbenchError
 from bkg_workbench.widgets import view, words
 from bkg_workbench.widgets.bench import Bench
 from bkg_workbench.widgets.board import Board
 from bkg_workbench.widgets.inventory import Inventory, Ports
-from bkg_workbench.widgets.live import style
 from bkg_workbench.widgets.logs import LogTail
 
 
@@ -101,27 +97,3 @@ def text(bench: Bench) -> str:
     ]
     lines.append(f"  {words.count(len(state.plugins), 'plug-in')}")
     return "\n".join(lines)
-
-
-def page(
-    connect: Callable[[], Bench], show: Callable[[Bench], Any] = display_bench
-) -> ipywidgets.Widget:
-    """A dashboard's content: `show(connect())`, or a plain sentence if there is no Host to join."""
-    try:
-        return show(connect())
-    except WorkbenchError as error:
-        return Sorry(str(error))
-
-
-class Sorry(ipywidgets.VBox):
-    """A sentence in place of a page, with a way to try again."""
-
-    def __init__(self, sentence: str) -> None:
-        body = ipywidgets.HTML(
-            f"<style>{style('sorry.css')}</style>"
-            '<div class="bkg-sorry bkg-card" role="alert"><h1>BKG Workbench</h1>'
-            f"<p>{escape(view.cut(sentence))}</p>"
-            '<p><a class="bkg-btn bkg-primary bkg-again" href="">Try again</a></p></div>'
-        )
-        super().__init__([body])
-        self.add_class("bkg")

@@ -1,9 +1,9 @@
 """The dashboards' server: Voilà with this house's template, addresses and limits.
 
-Owns addresses (`/plugins` is `plugins.ipynb`, `/` leads there), the token that opens them, the
-template without a single foreign link, and the culling of kernels whose page has gone. Which
-folder, port and workspace: its arguments. Run as `python -m bkg_workbench.widgets.pages`; starting
-it is the Host's matter. Pages attach to the workspace in `BKG_WORKSPACE`.
+Owns addresses (`/` leads to `/plugins`, `/plugins/<name>` is one notebook for all, `/<name>` any
+other), the token that opens them, and what of Voilà is used. Which folder, port and workspace: its
+arguments. Run as `python -m bkg_workbench.widgets.pages`; starting it is the Host's matter. Pages
+attach to the workspace in `BKG_WORKSPACE`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import os
 import re
 import sys
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 # ruff: noqa: E402
 # Jupyter's event log imports jsonschema, which builds a grammar of IRIs where this package is
@@ -23,14 +21,16 @@ from urllib.parse import urlencode
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import url_path_join
-from tornado import web
+from tornado.ioloop import IOLoop
 from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.contentshandler import VoilaContentsHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
+
+from bkg_workbench.widgets import page_handlers as handlers
+from bkg_workbench.widgets.page_kernels import PageKernels
 
 TOKEN_VARIABLE = "BKG_WEB_TOKEN"
 """Names the token; in the environment, because a command line can be read by every user."""
@@ -42,9 +42,11 @@ EXTENSIONS = (
     "anywidget",
 )
 """The JupyterLab extensions that pages load; others of the user's may not fit Voilà."""
-CULL_IDLE_SECONDS = 60
-CULL_INTERVAL_SECONDS = 15
+SCRIPTS = "all.js"
+"""Voilà's scripts, joined."""
+CULL_INTERVAL_SECONDS = 5
 PAGE_NAME = r"[a-z][a-z0-9_-]{0,63}"
+PLUGIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
 class NativeKernels(KernelSpecManager):
@@ -57,44 +59,11 @@ class NativeKernels(KernelSpecManager):
         return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
 
 
-class Page(TornadoVoilaHandler):
-    """A dashboard under its own name. A token in the address becomes a cookie and disappears."""
-
-    @web.authenticated
-    async def get(self, path: str | None = None) -> None:
-        """Stream the page, starting a kernel for it."""
-        if self.get_query_arguments("token"):
-            self.redirect(_without_token(self))
-            return
-        notebook = f"{path}.ipynb"
-        if not Path(self.settings["voila_root"], notebook).is_file():
-            raise web.HTTPError(404)
-        _ = self.xsrf_token  # sets the cookie that lets the closing page end its kernel
-        self.notebook_path = notebook
-        await super().get(None)
-
-
-class Home(JupyterHandler):
-    """`/`: the first page."""
-
-    @web.authenticated
-    async def get(self) -> None:
-        """Go to the first page, leaving the token behind."""
-        self.redirect(_without_token(self, url_path_join(self.base_url, HOME)))
-
-
-class Alive(web.RequestHandler):
-    """`/health`: whether the server answers; open to all."""
-
-    def get(self) -> None:
-        """Say so."""
-        self.finish({"status": "up"})
-
-
 class Pages(Voila):
     """Voilà, serving a folder of dashboards."""
 
     name = "voila"
+    classes: ClassVar[list[Any]] = [*Voila.classes, PageKernels]
 
     def initialize(self, argv: list[str] | None = None) -> None:
         """Parse `argv`; the settings below hold unless it says otherwise."""
@@ -113,24 +82,56 @@ class Pages(Voila):
         settings["allow_remote_access"] = False
         settings["local_hostnames"] = ["localhost", *filter(None, extra)]
         settings["voila_root"] = self.root_dir
+        settings["headers"] = {"Content-Security-Policy": handlers.SECURITY_POLICY}
+        # Pages that are no dashboards (errors, login) have this house's look too.
+        settings["jinja2_env"] = settings["voila_jinja2_env"]
+        settings["default_handler_class"] = handlers.NoPageHandler
+        settings["default_handler_args"] = {"voila_configuration": self.voila_configuration}
+        settings["bkg_page_config"] = self._page_config
         return settings
 
     def init_handlers(self) -> list[Any]:
         """Voilà's routes without the file tree, and the pages' own."""
-        unused = (TornadoVoilaTreeHandler, VoilaContentsHandler)
+        unused = (TornadoVoilaTreeHandler, VoilaContentsHandler, TornadoVoilaHandler)
         stock = [route for route in super().init_handlers() if route[1] not in unused]
         page = {
             "template_paths": self.template_paths,
             "config": self.config,
             "voila_configuration": self.voila_configuration,
         }
-        root = re.escape(self.server_url.rstrip("/"))
+        root, home = re.escape(self.server_url.rstrip("/")), {"home": HOME}
+        self._scripts = f"voila/static/{handlers.mark(self.static_paths)}"
+        self._extensions = f"voila/labextensions/{handlers.mark(self._extension_folders())}"
         return [
-            (rf"{root}/?", Home),
-            (rf"{root}/health", Alive),
+            (rf"{root}/?", handlers.HomeHandler, home),
+            (rf"{root}/health", handlers.AliveHandler),
+            (rf"{root}/static-bkg/plotly\.min\.js", handlers.PlotlyHandler),
+            (rf"{root}/{self._scripts}/{SCRIPTS}", handlers.ScriptsHandler,
+             {"paths": self.static_paths}),
+            (rf"{root}/{self._scripts}/(.*)", handlers.KeptFiles, {"paths": self.static_paths}),
+            (rf"{root}/{self._extensions}/(.*)", handlers.KeptFiles,
+             {"paths": [p for p in self.labextensions_path if os.path.isdir(p)]}),
             *stock,
-            (rf"{root}/({PAGE_NAME})/?", Page, page),
-        ]
+            (rf"{root}/{handlers.PLUGIN_PAGE}/?", handlers.HomeHandler, home),
+            (rf"{root}/plugins/({PLUGIN_NAME})/?", handlers.PluginHandler, page),
+            (rf"{root}/({PAGE_NAME})/?", handlers.PageHandler, page),
+        ]  # fmt: skip
+
+    def _extension_folders(self) -> list[str]:
+        places = [(folder, name) for folder in self.labextensions_path for name in EXTENSIONS]
+        return [os.path.join(folder, name) for folder, name in places]
+
+    def _page_config(self) -> dict[str, Any]:
+        config = handlers.page_config(self)
+        config["bkgScripts"] = SCRIPTS
+        config["fullStaticUrl"] = url_path_join(self.base_url, self._scripts)
+        config["fullLabextensionsUrl"] = url_path_join(self.base_url, self._extensions)
+        return config
+
+    def listen(self) -> None:
+        """Serve until asked to stop, with kernels ready ahead."""
+        IOLoop.current().add_callback(self.kernel_manager.fill)
+        super().listen()
 
 
 def _defaults() -> Config:
@@ -149,9 +150,11 @@ def _defaults() -> Config:
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.extension_allowlist = list(EXTENSIONS)
     config.VoilaConfiguration.allow_template_override = "NO"
+    config.VoilaConfiguration.allow_theme_override = "NO"  # the page chooses: see theme.js
     config.VoilaConfiguration.kernel_spec_manager_class = NativeKernels
+    config.VoilaConfiguration.multi_kernel_manager_class = PageKernels
     config.KernelManager.transport = "ipc"  # no port of a page's kernel is open to other users
-    config.MappingKernelManager.cull_idle_timeout = CULL_IDLE_SECONDS
+    config.MappingKernelManager.cull_idle_timeout = 1  # on; PageKernels decides by its lease
     config.MappingKernelManager.cull_interval = CULL_INTERVAL_SECONDS
     return config
 
@@ -163,16 +166,6 @@ def _is_news(record: logging.LogRecord) -> bool:
     """
     text = record.getMessage()
     return "is not trusted" not in text and "websocket_ping_timeout" not in text
-
-
-def _without_token(handler: JupyterHandler, path: str | None = None) -> str:
-    query = [
-        (key, value)
-        for key in handler.request.query_arguments
-        if key != "token"
-        for value in handler.get_query_arguments(key)
-    ]
-    return (path or handler.request.path) + (f"?{urlencode(query)}" if query else "")
 
 
 main = Pages.launch_instance
