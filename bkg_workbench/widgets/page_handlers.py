@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import importlib.util
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +27,6 @@ from voila.execute import VoilaExecutor
 from voila.exporter import VoilaExporter
 from voila.handler import BaseVoilaHandler
 from voila.notebook_renderer import NotebookRenderer
-from voila.utils import get_page_config
 
 from bkg_workbench.widgets.page_kernels import KernelFailed, PageKernels, Ready
 
@@ -94,7 +94,8 @@ class Renderer(NotebookRenderer):
         return exporter
 
     async def _jinja_kernel_start(self, nb: Any, kernel_id: Any, kernel_future: Any) -> str:
-        await self.request_handler.flush()
+        if self.request_handler is not None:
+            await self.request_handler.flush()
         ready: Ready = await kernel_future
         self.executor = VoilaExecutor(
             nb, km=ready.manager, config=self.traitlet_config,
@@ -109,12 +110,6 @@ class PageHandler(BaseVoilaHandler):
     """A dashboard under its own name. A token in the address becomes a cookie and disappears."""
 
     kernel_manager: PageKernels
-
-    def initialize(self, **kwargs: Any) -> None:
-        """Take what the route gives: Voilà's configuration and the templates' folders."""
-        super().initialize(**kwargs)
-        self._template_paths = kwargs["template_paths"]
-        self._config = kwargs["config"]
 
     @web.authenticated
     async def get(self, name: str) -> None:
@@ -134,7 +129,7 @@ class PageHandler(BaseVoilaHandler):
         self.set_header("Cache-Control", "no-store")
         kernel = asyncio.ensure_future(self.kernel_manager.page_kernel(self._environment(query)))
         try:
-            renderer = self._renderer(notebook)
+            renderer = make_renderer(self.settings["bkg_app"], notebook, self)
             await renderer.prepare(self.base_url)
             async for part, _ in renderer.generate_content_generator(None, kernel):
                 self.write(part)
@@ -172,22 +167,6 @@ class PageHandler(BaseVoilaHandler):
             "VOILA_BASE_URL": self.base_url,
             "VOILA_REQUEST_URL": self.request.full_url(),
         }
-
-    def _renderer(self, notebook: str) -> Renderer:
-        return Renderer(
-            request_handler=self,
-            voila_configuration=self.voila_configuration,
-            traitlet_config=self._config,
-            notebook_path=notebook,
-            template_paths=self._template_paths,
-            config_manager=self.config_manager,
-            contents_manager=self.contents_manager,
-            base_url=self.base_url,
-            kernel_spec_manager=self.kernel_spec_manager,
-            page_config=self.settings["bkg_page_config"](),
-            mathjax_config="",
-            mathjax_url="",
-        )
 
 
 class PluginHandler(PageHandler):
@@ -326,15 +305,33 @@ def mark(folders: Iterable[str | Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def page_config(app: Any) -> dict[str, Any]:
-    """What JupyterLab's part of a page is told."""
-    config: dict[str, Any] = get_page_config(
-        base_url=app.base_url,
-        settings=app.app.settings,
-        log=app.log,
+def make_renderer(app: Any, notebook: str, handler: Any = None) -> Renderer:
+    """What renders `notebook` for `handler`."""
+    return Renderer(
+        request_handler=handler,
         voila_configuration=app.voila_configuration,
+        traitlet_config=app.config,
+        notebook_path=notebook,
+        template_paths=app.template_paths,
+        config_manager=app.config_manager,
+        contents_manager=app.contents_manager,
+        base_url=app.base_url,
+        kernel_spec_manager=app.kernel_spec_manager,
+        page_config=app.page_config(),
+        mathjax_config="",
+        mathjax_url="",
     )
-    return config
+
+
+async def warm_up(app: Any, notebook: str) -> None:
+    """Render the head of a page for nobody, so that the first reader waits for no template."""
+    renderer = make_renderer(app, notebook)
+    none: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+    none.set_exception(KernelFailed("none"))
+    with suppress(KernelFailed):
+        await renderer.prepare(app.base_url)
+        async for _ in renderer.generate_content_generator(None, none):
+            pass
 
 
 def pairs(handler: JupyterHandler) -> list[tuple[str, str]]:

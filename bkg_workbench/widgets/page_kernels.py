@@ -80,12 +80,13 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
                 failures += 1
                 self.log.warning("No kernel could be started ahead: %s", error)
 
-    def _take(self) -> Ready | None:
+    async def _take(self) -> Ready | None:
         while self._spares:
             ready = self._spares.pop(0)
-            if ready.id in self and ready.manager.has_kernel:
+            if ready.id in self and await ready.manager.is_alive():
                 return ready
             ready.close()
+            await self.discard(ready.id)
         return None
 
     # -- a page's kernel ------------------------------------------------------------------------
@@ -94,7 +95,7 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
 
         Raises `KernelFailed`.
         """
-        ready = self._take()
+        ready = await self._take()
         if ready is not None:
             try:
                 self._heard[ready.id] = time.monotonic()
@@ -115,7 +116,6 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
         """A kernel of a new process that has imported what pages need."""
         client = None
         try:
-            self._heard[kernel_id] = time.monotonic()
             start: Any = self.start_kernel
             await start(kernel_id=kernel_id, kernel_name="python3", path="",
                         env={**os.environ, **environment})  # fmt: skip
@@ -124,6 +124,7 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
             client.start_channels()
             await client.wait_for_ready(timeout=START_SECONDS)
             await _run(client, PREPARE)
+            self._heard[kernel_id] = time.monotonic()
             return Ready(kernel_id, client, manager)
         except BaseException as error:
             if client is not None:
@@ -145,15 +146,18 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
 
     # -- the end --------------------------------------------------------------------------------
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """End a kernel that is dead, or whose page has not been connected for the lease."""
-        if kernel_id in self.spares:
-            return
+        """End a kernel that has died, or whose page has not been connected for the lease."""
         kernel: Any = self.get_kernel(kernel_id)
-        is_dead = getattr(kernel, "execution_state", None) == "dead"
         now = time.monotonic()
-        if self._kernel_connections.get(kernel_id, 0) and not is_dead:
+        if kernel_id not in self._heard:
+            return  # it is just starting
+        if not await kernel.is_alive():
+            self.log.warning("Kernel %s has died", kernel_id)
+            await self.discard(kernel_id)
+            self.fill()
+        elif kernel_id in self.spares or self._kernel_connections.get(kernel_id, 0):
             self._heard[kernel_id] = now
-        elif is_dead or now - self._heard.setdefault(kernel_id, now) > self.lease_seconds:
+        elif now - self._heard[kernel_id] > self.lease_seconds:
             self.log.info("The page of kernel %s has gone", kernel_id)
             await self._end(kernel_id)
 
@@ -175,7 +179,7 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
             ready.close()
         self._spares.clear()
         every: Any = super().shutdown_all
-        return await every(now=now)
+        return await every(now=True)  # a page keeps nothing that it could save
 
 
 async def _run(client: Any, code: str) -> None:

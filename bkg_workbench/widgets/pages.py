@@ -28,6 +28,7 @@ from voila.app import Voila
 from voila.tornado.contentshandler import VoilaContentsHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
+from voila.utils import get_page_config
 
 from bkg_workbench.widgets import page_handlers as handlers
 from bkg_workbench.widgets.page_kernels import PageKernels
@@ -87,18 +88,14 @@ class Pages(Voila):
         settings["jinja2_env"] = settings["voila_jinja2_env"]
         settings["default_handler_class"] = handlers.NoPageHandler
         settings["default_handler_args"] = {"voila_configuration": self.voila_configuration}
-        settings["bkg_page_config"] = self._page_config
+        settings["bkg_app"] = self
         return settings
 
     def init_handlers(self) -> list[Any]:
         """Voilà's routes without the file tree, and the pages' own."""
         unused = (TornadoVoilaTreeHandler, VoilaContentsHandler, TornadoVoilaHandler)
         stock = [route for route in super().init_handlers() if route[1] not in unused]
-        page = {
-            "template_paths": self.template_paths,
-            "config": self.config,
-            "voila_configuration": self.voila_configuration,
-        }
+        page = {"voila_configuration": self.voila_configuration}
         root, home = re.escape(self.server_url.rstrip("/")), {"home": HOME}
         self._scripts = f"voila/static/{handlers.mark(self.static_paths)}"
         self._extensions = f"voila/labextensions/{handlers.mark(self._extension_folders())}"
@@ -121,8 +118,14 @@ class Pages(Voila):
         places = [(folder, name) for folder in self.labextensions_path for name in EXTENSIONS]
         return [os.path.join(folder, name) for folder, name in places]
 
-    def _page_config(self) -> dict[str, Any]:
-        config = handlers.page_config(self)
+    def page_config(self) -> dict[str, Any]:
+        """What JupyterLab's part of a page is told."""
+        config: dict[str, Any] = get_page_config(
+            base_url=self.base_url,
+            settings=self.app.settings,
+            log=self.log,
+            voila_configuration=self.voila_configuration,
+        )
         config["bkgScripts"] = SCRIPTS
         config["fullStaticUrl"] = url_path_join(self.base_url, self._scripts)
         config["fullLabextensionsUrl"] = url_path_join(self.base_url, self._extensions)
@@ -130,8 +133,14 @@ class Pages(Voila):
 
     def listen(self) -> None:
         """Serve until asked to stop, with kernels ready ahead."""
-        IOLoop.current().add_callback(self.kernel_manager.fill)
+        IOLoop.current().add_callback(self._get_ready)
         super().listen()
+
+    async def _get_ready(self) -> None:
+        home = f"{HOME}.ipynb"
+        if os.path.isfile(os.path.join(self.root_dir, home)):
+            await handlers.warm_up(self, home)
+        self.kernel_manager.fill()
 
 
 def _defaults() -> Config:
@@ -154,6 +163,7 @@ def _defaults() -> Config:
     config.VoilaConfiguration.kernel_spec_manager_class = NativeKernels
     config.VoilaConfiguration.multi_kernel_manager_class = PageKernels
     config.KernelManager.transport = "ipc"  # no port of a page's kernel is open to other users
+    config.KernelManager.autorestart = False  # a kernel that died has nothing of its page
     config.MappingKernelManager.cull_idle_timeout = 1  # on; PageKernels decides by its lease
     config.MappingKernelManager.cull_interval = CULL_INTERVAL_SECONDS
     return config
