@@ -89,6 +89,51 @@ def test_titles_are_passed_on_as_text_and_patterns_cannot_run_away() -> None:
     assert form.errors == {"/p": "must have the form ^(a+)+$"}
 
 
+@pytest.mark.row("J12")
+def test_an_endless_list_of_choices_is_typed() -> None:
+    words = [f"w{n}" for n in range(20_000)]
+    schema = {"properties": {"a": {"type": "string", "enum": words}, "b": {"required": words}}}
+    form = Form(schema, {"a": "w19999"})
+    root = form.describe()["root"]
+    assert root["kind"] == "json", "b has more fields than a form shows"
+    del schema["properties"]["b"]
+    form = Form(schema, {"a": "w19999"})
+    assert form.describe()["root"]["fields"]["a"]["kind"] == "text"
+    assert form.is_valid
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"$id": "urn:x", "$ref": "#/$defs/b", "$defs": {"b": {}}}}},
+        {"properties": {"a": {"$ref": "#/$defs/b%20c"}}, "$defs": {"b c": {"type": "integer"}}},
+        {"properties": {"a": {"items": [{"type": "string"}]}}},
+        {"properties": []},
+        {"type": "nonsense"},
+        {"$id": "http://localhost/a.json", "properties": {"a": {"$ref": "#/$defs/b"}}},
+        {"allOf": [{"if": {"$ref": "#/nowhere"}}]},
+        {"properties": {"a": object()}},
+    ],
+    ids=[
+        "nested $id",
+        "encoded",
+        "old tuple",
+        "no object",
+        "no type",
+        "base",
+        "dangling",
+        "no JSON",
+    ],
+)
+def test_an_odd_schema_never_raises(schema: Any) -> None:
+    form = Form(schema, {"a": 1})
+    whole = form.describe()
+    assert ("notice" in whole) or whole["root"]["kind"] == "group"
+    form.apply({"op": "text", "at": "", "text": '{"a": 2}'})
+    form.apply({"op": "set", "at": "/a", "value": 3})
+    assert form.value in ({"a": 2}, {"a": 3})
+
+
 def test_a_value_too_large_for_a_form_is_edited_as_json() -> None:
     schema = {"type": "array", "items": {"type": "integer"}}
     form = Form(schema, list(range(10_000)))

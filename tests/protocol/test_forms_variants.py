@@ -141,3 +141,18 @@ def test_numbers_and_texts_are_carried_over_to_the_other_type() -> None:
     assert form.value == {"v": 1000}
     form.apply({"op": "choose", "at": "/v", "index": 0})
     assert form.value == {"v": "1000"}
+
+
+def test_tagged_structs_are_told_apart_by_an_enum_of_one() -> None:
+    branches = [
+        {"type": "object", "properties": {"type": {"enum": [tag]}, tag: {"type": "string"}}}
+        for tag in ("cat", "dog")
+    ]
+    schema = {"type": "object", "properties": {"pet": {"title": "Pet", "anyOf": branches}}}
+    form = Form(schema, {"pet": {"type": "dog", "cat": 3}})
+    node = form.describe()["root"]["fields"]["pet"]
+    assert (node["options"], node["chosen"]) == (["cat", "dog"], 1)
+    assert node["body"]["fields"]["type"]["kind"] == "constant"
+    assert "title" not in node["body"], "the variant has it"
+    form.apply({"op": "choose", "at": "/pet", "index": 0})
+    assert form.value == {"pet": {"type": "cat"}}

@@ -12,6 +12,7 @@ from bkg_workbench.protocol.forms.keywords import (
     MAX_TITLE,
     UNSET,
     compact,
+    constant,
     first,
     first_list,
     is_plain,
@@ -44,8 +45,8 @@ def describe(shape: Shape) -> None:
         examples = first(parts, "examples")
         if isinstance(examples, list):
             fixed["examples"] = [e for e in examples if is_plain(e)]
-        constant = first(parts, "const") if shape.kind == "constant" else UNSET
-        for said in (shape.default, constant):
+        only = constant(parts) if shape.kind == "constant" else UNSET
+        for said in (shape.default, only):
             if said is not UNSET and is_plain(said):
                 kept["default"] = said
     if shape.kind == "text":

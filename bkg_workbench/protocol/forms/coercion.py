@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from bkg_workbench.protocol.forms.keywords import UNSET, compact, is_of
+from bkg_workbench.protocol.forms.keywords import UNSET, compact, constant, is_of, object_of
 from bkg_workbench.protocol.forms.outline import Outline, Place
 from bkg_workbench.protocol.forms.reading import look
-from bkg_workbench.protocol.forms.shapes import Shape
+from bkg_workbench.protocol.forms.shapes import Option, Shape
 from bkg_workbench.protocol.references import MAX_DEPTH
 from bkg_workbench.protocol.values import is_same, merge
 
@@ -72,7 +72,7 @@ def _kind_of_secret(shape: Shape) -> str:
 
 def _choice(shape: Shape, typed: str) -> Any:
     """The choice that a text stands for: itself, or the only one with that label."""
-    choices = shape.choices or [p["const"] for p in shape.parts if "const" in p]
+    choices = shape.choices or [constant(shape.parts)]
     if any(choice == typed for choice in choices):
         return typed
     meant = [c for c in choices if not isinstance(c, str) and compact(c) == typed.strip()]
@@ -91,18 +91,33 @@ def initial(outline: Outline, place: Place, above: tuple[Place, ...] = ()) -> An
         value = _default(shape)
         if value is not UNSET:
             return value
-        return initial(outline, shape.options[0].place, above)
+        return initial_of(outline, shape.options[0], above)
     value = preset(outline, place, shape, above)
     return _empty(outline, place, shape, above) if value is UNSET else value
+
+
+def initial_of(outline: Outline, option: Option, above: tuple[Place, ...] = ()) -> Any:
+    """What one form of a value begins with; the constants that tell it from others among it."""
+    value = initial(outline, option.place, above)
+    if not isinstance(value, dict):
+        return value
+    tags: dict[str, Any] = {}
+    for branch in option.branches:
+        for part in outline.plan(outline.place(branch)).parts:
+            for key, below in object_of(part, "properties").items():
+                only = constant(outline.plan(outline.place(below)).parts)
+                if only is not UNSET:
+                    tags[key] = only
+    return {**tags, **value}
 
 
 def preset(outline: Outline, place: Place, shape: Shape, above: tuple[Place, ...]) -> Any:
     """What the schema says that a value is unless told otherwise; `UNSET` if nothing."""
     if shape.is_secret or place in above or len(above) >= MAX_DEPTH:
         return UNSET
-    for part in shape.parts:
-        if "const" in part:
-            return part["const"]
+    only = constant(shape.parts)
+    if only is not UNSET:
+        return only
     said = _default(shape)
     if shape.kind != "group" or (said is not UNSET and not isinstance(said, dict)):
         return said

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bkg_workbench.protocol.forms.coercion import initial, read, unused_choice
-from bkg_workbench.protocol.forms.keywords import UNSET
+from bkg_workbench.protocol.forms.keywords import UNSET, constant
 from bkg_workbench.protocol.forms.nodes import escape
 from bkg_workbench.protocol.forms.outline import Outline
 from bkg_workbench.protocol.forms.reading import Chosen, Spot, find, remember, steps
@@ -317,11 +317,10 @@ def _constants(outline: Outline, spot: Spot) -> dict[str, Any]:
     if spot.shape is None:
         return {}
     found = {}
-    for key in spot.shape.required:
-        place = spot.shape.fields.get(key)
-        for part in outline.plan(place).parts if place else ():
-            if "const" in part:
-                found[key] = part["const"]
+    for key, place in spot.shape.fields.items():
+        only = constant(outline.plan(place).parts) if key in spot.shape.required else UNSET
+        if only is not UNSET:
+            found[key] = only
     return found
 
 

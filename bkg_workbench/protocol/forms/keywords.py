@@ -66,6 +66,15 @@ def merged_choices(parts: Iterable[Schema]) -> list[Any]:
     return found or []
 
 
+def constant(parts: Iterable[Schema]) -> Any:
+    """The only value that the parts allow, by `const` or an `enum` of one; else `UNSET`."""
+    found = first(parts, "const")
+    if found is UNSET:
+        choices = merged_choices(parts)
+        found = choices[0] if len(choices) == 1 else UNSET
+    return found
+
+
 def has(parts: Iterable[Schema], *words: str) -> bool:
     """Whether any part has one of the keywords."""
     return any(word in part for part in parts for word in words)

@@ -289,6 +289,9 @@ class Description:
         body = self._body(seen, option.place, value, at, above, inherited)
         if "error" in body:  # told by the variant already, or a summary of what lies below
             node["error"] = body.pop("error")
+        for word in ("title", "description"):
+            if body.get(word) == node.get(word):
+                body.pop(word, None)
         node["body"] = body
         return node
 

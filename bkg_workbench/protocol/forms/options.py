@@ -10,9 +10,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bkg_workbench.protocol.forms.attributes import describe
-from bkg_workbench.protocol.forms.keywords import MAX_TITLE, is_of, merged_types, show
+from bkg_workbench.protocol.forms.keywords import (
+    MAX_TITLE,
+    UNSET,
+    constant,
+    is_of,
+    merged_choices,
+    merged_types,
+    object_of,
+    show,
+)
 from bkg_workbench.protocol.forms.outline import NEVER, Outline, Place, Plan, Selector
-from bkg_workbench.protocol.forms.shapes import Option, Shape, begin, finish
+from bkg_workbench.protocol.forms.shapes import MAX_CHOICES, Option, Shape, begin, finish
 from bkg_workbench.protocol.references import Schema
 from bkg_workbench.protocol.values import is_same
 
@@ -160,9 +169,8 @@ def _make_choice(outline: Outline, shape: Shape, branches: list[Schema]) -> bool
     labels: list[str | None] = []
     for branch in branches:
         parts = outline.plan(outline.place(branch)).parts
-        constant = [part["const"] for part in parts if "const" in part]
-        listed = [part["enum"] for part in parts if isinstance(part.get("enum"), list)]
-        values = constant[:1] or (listed[0] if listed else [])
+        only = constant(parts)
+        values = merged_choices(parts) if only is UNSET else [only]
         if not values:
             return False
         title = next((p["title"] for p in parts if isinstance(p.get("title"), str)), None)
@@ -170,6 +178,8 @@ def _make_choice(outline: Outline, shape: Shape, branches: list[Schema]) -> bool
             if not any(is_same(value, known) for known in choices):
                 choices.append(value)
                 labels.append(title[:MAX_TITLE] if title and len(values) == 1 else None)
+    if len(choices) > MAX_CHOICES:
+        return False
     shape.choices = choices
     shape.fixed["labels"] = labels
     shape.kind = "choice"
@@ -186,16 +196,17 @@ def _label(outline: Outline, selector: Selector, index: int, branch: Schema) -> 
     if title:
         return title[:MAX_TITLE]
     for part in parts:
-        properties = part.get("properties")
-        for below in properties.values() if isinstance(properties, dict) else ():
-            if isinstance(below, dict) and isinstance(below.get("const"), (str, int, float)):
-                return show(below["const"])
+        for below in object_of(part, "properties").values():
+            only = constant(outline.plan(outline.place(below)).parts)
+            if isinstance(only, (str, int, float)):
+                return show(only)
     name = outline.name_of(raw)
     if name:
         return name[:MAX_TITLE]
-    values = [show(part["const"]) for part in parts if "const" in part]
+    only = constant(parts)
+    values = merged_choices(parts) if only is UNSET else [only]
     if values:
-        return values[0]
+        return ", ".join(map(show, values))[:MAX_TITLE]
     form = next((p["format"] for p in parts if isinstance(p.get("format"), str)), "")
     names = [_TYPE_NAMES[t] for t in _TYPES if t in (merged_types(parts) or ())]
     label = " or ".join(names)
@@ -246,8 +257,7 @@ def _likeness(shape: Shape, value: Any) -> float:
             score -= 0.5 if key in shape.required else 0
             continue
         score += 1
-        below = shape.outline.plan(place).parts
-        for part in below:
-            if "const" in part:
-                score += 100 if is_same(part["const"], value[key]) else -100
+        only = constant(shape.outline.plan(place).parts)
+        if only is not UNSET:
+            score += 100 if is_same(only, value[key]) else -100
     return score

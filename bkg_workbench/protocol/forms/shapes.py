@@ -13,6 +13,7 @@ from typing import Any
 
 from bkg_workbench.protocol.forms.keywords import (
     UNSET,
+    constant,
     first,
     has,
     largest,
@@ -26,6 +27,8 @@ from bkg_workbench.protocol.forms.outline import Outline, Place, Plan
 from bkg_workbench.protocol.masks import is_secret
 from bkg_workbench.protocol.references import Schema
 
+MAX_CHOICES = 1_000
+"""An `enum` of more is typed; the validator knows it still."""
 MAX_REMEMBERED = 1_000
 
 _OBJECT = (
@@ -131,7 +134,8 @@ def begin(outline: Outline, plan: Plan) -> Shape:
     shape.is_secret = any(map(is_secret, parts))
     shape.is_read_only = any(p.get("readOnly") is True for p in parts)
     shape.default = first(parts, "default")
-    shape.choices = merged_choices(parts)
+    choices = merged_choices(parts)
+    shape.choices = choices if len(choices) <= MAX_CHOICES else []
     shape.is_nullable = _is_nullable(shape, plan)
     return shape
 
@@ -158,7 +162,7 @@ def _is_nullable(shape: Shape, plan: Plan) -> bool:
 def _kind(shape: Shape) -> str:
     if shape.is_secret:
         return "text"
-    if any("const" in part for part in shape.parts):
+    if constant(shape.parts) is not UNSET:
         return "constant"
     if shape.choices:
         return "choice"

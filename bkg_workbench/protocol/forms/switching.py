@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bkg_workbench.protocol.forms.coercion import initial, number
-from bkg_workbench.protocol.forms.keywords import UNSET, is_of, show
+from bkg_workbench.protocol.forms.coercion import initial_of, number
+from bkg_workbench.protocol.forms.keywords import UNSET, constant, is_of, show
 from bkg_workbench.protocol.forms.options import settle
 from bkg_workbench.protocol.forms.outline import Outline
 from bkg_workbench.protocol.forms.shapes import Option, Shape
@@ -20,7 +20,7 @@ def switched(outline: Outline, old: Shape | None, option: Option, value: Any) ->
     An object keeps the fields that both forms have, where their values fit the new one, and the
     keys that neither knows. A number becomes a text, and a text a number, where it is one.
     """
-    fresh = initial(outline, option.place)
+    fresh = initial_of(outline, option)
     new = settle(outline, option.place, fresh)
     if isinstance(value, dict) and isinstance(fresh, dict):
         return {**fresh, **_kept(outline, old, new, value)}
@@ -47,8 +47,7 @@ def _kept(outline: Outline, old: Shape | None, new: Shape, value: dict[str, Any]
                 found[key] = below
             continue
         parts = outline.plan(place).parts
-        is_constant = any("const" in part for part in parts)
-        if not is_constant and all(_takes_type(part, below) for part in parts):
+        if constant(parts) is UNSET and all(_takes_type(part, below) for part in parts):
             found[key] = below
     return found
 
