@@ -38,6 +38,8 @@ def test_what_a_part_leaves_out_has_its_own_default(tmp_path: Path) -> None:
         ("[logs]\nfile_mb = 'much'", "logs.file_mb"),
         ("[logs]\nfile = 5", "file"),
         ("[calls]\ndays = -1", "calls.days"),
+        ("[pages]\nspare_kernels = 17", "pages.spare_kernels"),
+        ("[pages]\nlease_seconds = 0", "pages.lease_seconds"),
         ("[other]", "other"),
         ("[logs", "Expected"),
         ("\xff", "utf-8"),

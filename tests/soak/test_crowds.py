@@ -126,6 +126,7 @@ def test_ten_visitors_share_one_host_and_their_kernels_end_alone(
     place = tmp_path / "workspace"
     init(place)
     write_plugin(place)
+    (place / "bkg.toml").write_text("[pages]\nspare_kernels = 0\nlease_seconds = 600\n")
     for variable in ("BKG_WEB_PORT", "BKG_API_PORT", "BKG_PLUGIN_BUS_PORT"):
         monkeypatch.setenv(variable, "0")
     with Host(place) as host:
