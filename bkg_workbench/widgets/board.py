@@ -290,10 +290,19 @@ class Board(ipywidgets.VBox):
         try:
             self._host = self.bench.info()
             limit = min(MAX_LOOK_BACK, LOOK_BACK * max(10, len(self.bench.state.plugins)))
-            for sample in self.bench.telemetry(limit=limit):
-                self._keep(sample)
+            past = self.bench.telemetry(limit=limit)
         except WorkbenchError:
             return  # a page without these is whole; `lost` says why there are none
+        found: dict[str, list[dict[str, Any]]] = {}
+        for sample in past:
+            found.setdefault(sample["plugin"], []).append(sample)
+        with self._lock:
+            for name, older in found.items():
+                kept = self._samples.get(name, ())
+                # What came meanwhile is among them, and must not be there twice.
+                begun = kept[0].get("at", 0) if kept else float("inf")
+                before = [s for s in older if s["at"] < begun]
+                self._samples[name] = deque((*before, *kept), maxlen=KEPT)
 
     def _on_sample(self, data: Any) -> None:
         self._keep(data)

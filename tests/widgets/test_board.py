@@ -257,3 +257,18 @@ def test_a_board_of_a_closed_workbench_ends_its_panels_once(
     assert panel(board).shown["stale"]
     assert panel(board).ended == 1
     assert bench.followers == bench.changes == []
+
+
+def test_samples_that_came_before_the_look_back_are_there_once_and_in_order() -> None:
+    bench = ScriptedBench()
+    board = Board(bench, autostart=False)
+    bench.now_ms -= 5_000
+    bench.samples.append({"plugin": "goose", "at": bench.now_ms, "cpu": 1.0, "mem_bytes": 1})
+    bench.now_ms += 5_000
+    bench.sample("goose", 2.0, 1)
+    bench.sample("candle", 3.0, 1)
+    board.step()
+    samples = board.moment().samples
+    assert [s["cpu"] for s in samples["goose"]] == [1.0, 2.0]
+    assert [s["cpu"] for s in samples["candle"]] == [3.0]
+    board.close()
