@@ -12,7 +12,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-CARRIED = ("plugins", "notebooks", "dashboards", "docs/protocol.md")
+CARRIED = ("plugins", "notebooks", "dashboards", "docs/protocol.md", "docs/plugins")
 TARGET = "bkg_workbench/_workspace"
 LEFT_OUT = {"__pycache__", "build", "dist", "node_modules", "tests", "venv"}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bkg_workbench.testing.scripted import ScriptedBench
+from bkg_workbench.testing.scripted import NOW, ScriptedBench
 from bkg_workbench.widgets import extensions
+from bkg_workbench.widgets.board import Board
 from bkg_workbench.widgets.plugin_page import PluginPage
 
 PACKAGE = """
@@ -135,3 +138,22 @@ def test_one_that_fails_is_a_sentence_in_its_place(
 
 def test_a_plugin_without_a_panel_has_the_common_tabs(open_page) -> None:  # type: ignore[no-untyped-def]
     assert list(open_page("plain").titles) == ["overview", "capabilities", "log", "config"]
+
+
+def test_the_panel_of_the_authors_guide_works(bench: ScriptedBench) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "authors.md"
+    (code,) = re.findall(r"^```py\n(.*?)^```$", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (line,) = re.findall(r"^hello = \"hello_panel:(\w+)\"$", guide.read_text("utf-8"), re.MULTILINE)
+    names: dict[str, Any] = {"__name__": "hello_panel"}
+    exec(compile(code, "docs/authors.md", "exec"), names)
+    board = Board(bench, now_ms=lambda: NOW, autostart=False)
+    chart = names[line](bench, "goose")
+    board.lay(chart)
+    bench.sample("goose", 1.0, 2**20, queue_depth=7)
+    bench.now_ms += 1
+    bench.sample("goose", 1.0, 2**20)
+    board.step()
+    board.step()
+    assert chart.points("depth") == [(NOW, 7), (NOW + 1, None)]
+    assert extensions.title_of(chart) == "Queue"
+    board.close()
