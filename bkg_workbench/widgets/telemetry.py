@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bkg_workbench.widgets import tables
 from bkg_workbench.widgets.bench import Bench
 from bkg_workbench.widgets.charts import LiveChart, Plot, Point, Series, broken, is_number, thinned
 from bkg_workbench.widgets.live import Data, script, style
@@ -102,13 +103,16 @@ class TelemetryChart(LiveChart):
                 self._add(lines(new))
 
     def on_intent(self, intent: Data) -> None:
-        """As `LiveChart.on_intent`; `range {range}` chooses how far back is shown."""
+        """As `LiveChart.on_intent`; `range {range}` chooses how far back; `export`."""
         if intent["verb"] == "range" and intent.get("range") in RANGES:
             with self._lines:
                 self._range = intent["range"]
                 self.look(window=RANGES[self._range])
             if self.board is not None:
                 self.board.mark()
+        elif self.board is not None and tables.wanted(intent, "telemetry"):
+            bench = self.board.bench
+            tables.export(self, intent, lambda: self.samples(bench), kind="telemetry")
         else:
             super().on_intent(intent)
 

@@ -284,3 +284,13 @@ def test_a_chart_needs_no_state(chart: LiveChart) -> None:
     before = json.dumps(chart.shown)
     chart.step(state)
     assert json.dumps(chart.shown) == before
+
+
+def test_the_samples_that_are_shown_can_be_saved(bench: ScriptedBench, board: Board) -> None:
+    bench.sample("candle", 1.0, 2**20, models_loaded=2)
+    chart = look(board)
+    sent = listen(chart)
+    chart.on_intent({"verb": "export", "table": "telemetry", "format": "csv", "token": "t"})
+    content, buffers = eventually(lambda: [s for s in sent if s[0]["kind"] == "file"])[0]
+    assert content["name"] == "telemetry.csv"
+    assert b"models_loaded" in buffers[0].splitlines()[0]

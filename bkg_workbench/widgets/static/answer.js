@@ -57,6 +57,9 @@ function Tree({ name, value, depth = 0 }) {
 function AnswerCell({ value }) {
   if (value === undefined || value === null) return html`<span class="bkg-dim">–</span>`;
   if (typeof value === "number") return html`<span class="bkg-num">${Number.isInteger(value) ? value : Number(value.toPrecision(6))}</span>`;
+  if (Array.isArray(value) && value.length > 3 && value.slice(0, 3).every((v) => typeof v === "number")) {
+    return html`<code>[${value.slice(0, 3).map((v) => Number(v.toPrecision(3))).join(", ")}, …]</code>`;
+  }
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return html`<span title=${text.length > 60 ? text.slice(0, 2000) : ""}>${text.length > 160 ? `${text.slice(0, 159)}…` : text}</span>`;
 }

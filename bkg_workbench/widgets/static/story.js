@@ -41,7 +41,7 @@ function Chapters({ data, post }) {
           <li key=${`${chapter.at} ${chapter.event} ${chapter.state}`} class=${`bkg-${chapter.tone}`}>
             <span class="bkg-dot" aria-hidden="true"></span>
             <span class="bkg-chapter-state bkg-tone">${chapter.state}</span>
-            <span class="bkg-chapter-why"><b>${chapter.event}</b>${chapter.why && chapter.why !== chapter.event ? html` ${chapter.why}` : null}</span>
+            <span class="bkg-chapter-why">${chapter.event}${chapter.why && chapter.why !== chapter.event ? html`<span class="bkg-dim"> · ${chapter.why}</span>` : null}</span>
             <span class="bkg-num bkg-dim bkg-chapter-lasted" title="how long it stayed so"><${Lasted} chapter=${chapter}
               present=${index === 0 && !data.stale} /></span>
             <span class="bkg-num bkg-dim"><${Ago} at=${chapter.at} /></span>

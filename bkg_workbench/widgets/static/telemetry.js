@@ -7,6 +7,7 @@ function Telemetry({ data, post, on }) {
       <div class="bkg-btns bkg-push" role="group" aria-label="Range">${(data.ranges ?? []).map((range) =>
         html`<button type="button" class="bkg-btn bkg-quiet" key=${range} aria-pressed=${range === data.range}
           onClick=${() => post("range", { range })}>${range}</button>`)}</div>
+      <${Export} post=${post} table="telemetry" />
     </header>
     <div class="bkg-card-body"><${Plots} data=${data} post=${post} on=${on} /></div>
   </section>`;

@@ -86,8 +86,7 @@ function Measures({ run }) {
 }
 
 function Verdict({ verdict }) {
-  if (!verdict) return null;
-  if (verdict.ok) return html`<span class="bkg-sub bkg-tone bkg-ok" title="The answer is as the capability's schema says">✓ as its schema says</span>`;
+  if (!verdict || verdict.ok) return null;
   return html`<div class="bkg-banner bkg-warn"><b>The answer is not as its schema says.</b>${Object.entries(verdict.problems).map(
     ([at, what]) => html`<div key=${at}><code>${at || "/"}</code> ${what}</div>`)}</div>`;
 }
@@ -103,6 +102,7 @@ function RunCard({ run, one, post, on, stale }) {
   return html`<article class="bkg-card bkg-run" data-run-state=${run.state} aria-label=${`Run ${run.id} of ${run.capability}`}>
     <header class="bkg-card-head"><${Badge} text=${text} tone=${tone} /><span class="bkg-mono">${run.capability}</span>
       <${Measures} run=${run} />
+      ${run.verdict?.ok && html`<span class="bkg-sub bkg-tone bkg-ok" title="The answer is as the capability's schema says">✓ fits its schema</span>`}
       <span class="bkg-push bkg-btns">
         ${run.state === "running"
           ? html`<${Button} label="Cancel" name=${`Cancel run ${run.id}`} data-cancel="true" onClick=${() => post("cancel", { run: run.id })} />`
