@@ -14,7 +14,7 @@ from typing import Any
 from bkg_workbench.protocol.forms import Form
 from bkg_workbench.widgets.live import Data, Live, plain, script, style
 
-FORM_SCRIPTS = ("form_inputs.js", "form_parts.js", "forms.js")
+FORM_SCRIPTS = ("form_desk.js", "form_inputs.js", "form_parts.js", "forms.js")
 """For `script(*FORM_SCRIPTS, "its.js")` of a panel whose script uses the component `Form`."""
 FORM_STYLES = ("forms.css",)
 

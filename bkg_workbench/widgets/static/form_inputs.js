@@ -1,178 +1,12 @@
-// The controls of a form's leaves: what is typed, while it is typed.
+// The controls of a form's leaves, one per kind.
 //
-// Owns drafts (what a focused control shows is never overwritten by an echo), the order in which
-// edits leave, and one control per kind of leaf. The frame around them is forms.js. The neutral form
-// description comes from `bkg_workbench.protocol.forms`; every edit goes back to it, and what it
-// answers is shown. All text of a schema is shown as text.
+// Owns what a leaf's control looks like, says and sends. When it is sent is form_desk.js's, the frame
+// around it forms.js's. The neutral form description comes from `bkg_workbench.protocol.forms`. All text
+// of a schema is shown as text.
 
-const FormContext = preact.createContext(null);
-const useForm = () => preact.useContext(FormContext);
-
-const TYPING_MS = 120; // from the last key to the edit
-const TYPING_JSON_MS = 300;
 const FEW_OPTIONS = 4; // up to so many are shown side by side
 const FEW_LETTERS = 36;
 const MASKED = "***"; // stands for a secret that is kept, as in protocol/masks.py
-
-// A component that is drawn again only when one of its properties is another one. A merge patch
-// keeps the identity of what did not change, so a key typed into one of 500 cells draws one cell.
-function kept(draw) {
-  return class extends preact.Component {
-    shouldComponentUpdate(next) {
-      const keys = new Set([...Object.keys(next), ...Object.keys(this.props)]);
-      for (const key of keys) if (next[key] !== this.props[key]) return true;
-      return false;
-    }
-    render() {
-      return preact.h(draw, this.props);
-    }
-  };
-}
-
-// --- edits on their way ------------------------------------------------------------------------
-
-let formCount = 0;
-
-// What the controls of one drawn form share. It is the same object for the form's whole life.
-class FormDesk {
-  constructor() {
-    this.page = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
-    this.prefix = `bkg-f${(formCount += 1)}`;
-    this.sent = 0;
-    this.heard = 0;
-    this.waiting = new Map(); // pointer -> {timer, edit, told}
-    this.drafts = new Map(); // what a control wants to hear when its edit was heard -> its number
-    this.folds = new Map(); // pointer -> is it open
-    this.folders = new Map(); // pointer -> what opens or closes it
-    this.wanted = null; // pointer whose control gets the focus once it is there
-    this.onEdit = () => {};
-    this.el = null;
-  }
-
-  id(at, part = "") {
-    return `${this.prefix}${encodeURIComponent(at)}${part && `--${part}`}`;
-  }
-
-  // Sends an edit at once; what was typed before it leaves first.
-  send(edit) {
-    this.flush();
-    this.sent += 1;
-    this.onEdit({ edit, page: this.page, n: this.sent });
-    return this.sent;
-  }
-
-  // Sends an edit once nothing was typed for a moment. `told` gets its number.
-  later(edit, told, delay = TYPING_MS) {
-    clearTimeout(this.waiting.get(edit.at)?.timer);
-    const leave = () => {
-      this.waiting.delete(edit.at);
-      this.sent += 1;
-      this.onEdit({ edit, page: this.page, n: this.sent });
-      told(this.sent);
-    };
-    this.waiting.set(edit.at, { timer: setTimeout(leave, delay), leave });
-  }
-
-  flush() {
-    for (const { timer, leave } of [...this.waiting.values()]) {
-      clearTimeout(timer);
-      leave();
-    }
-  }
-
-  // The kernel has answered all edits up to `n`.
-  hear(n) {
-    this.heard = n;
-    for (const [settle, number] of [...this.drafts]) {
-      if (number <= n) {
-        this.drafts.delete(settle);
-        settle();
-      }
-    }
-  }
-
-  isOpen(at, otherwise) {
-    return this.folds.get(at) ?? otherwise;
-  }
-
-  fold(at, open) {
-    this.folds.set(at, open);
-    this.folders.get(at)?.(open);
-  }
-
-  // Opens all that lies around `at` and gives it the focus.
-  reveal(at) {
-    for (let end = at.indexOf("/", 1); end > 0; end = at.indexOf("/", end + 1)) this.fold(at.slice(0, end), true);
-    this.fold(at, true);
-    this.focus(at);
-  }
-
-  focus(at) {
-    this.wanted = at;
-    requestAnimationFrame(() => this.settleFocus());
-  }
-
-  settleFocus() {
-    if (this.wanted === null || !this.el) return;
-    const place = this.el.querySelector(`[data-at="${CSS.escape(this.wanted)}"]`);
-    if (!place) return;
-    this.wanted = null;
-    const target = place.matches("button, input, select, textarea") ? place
-      : place.querySelector("input:not([type=hidden]), select, textarea, [tabindex], button");
-    target?.focus();
-    (target ?? place).scrollIntoView?.({ block: "nearest" });
-  }
-}
-
-// What a text-like control shows: the model's text, or what was typed and is not settled yet. While
-// it has the focus, what was typed stays, whatever arrives.
-function useDraft(node, shown, toEdit, { delay, keep = false } = {}) {
-  const desk = useForm();
-  const [draft, setDraft] = useState(null);
-  const own = useRef({ focused: false, composing: false, n: 0 }).current;
-  own.settle = () => {
-    if (!own.focused && !keep) setDraft(null);
-  };
-  const settle = useRef(() => own.settle()).current;
-  useEffect(() => () => desk.drafts.delete(settle), []);
-  const leave = (text) => {
-    const edit = toEdit(text);
-    if (edit) {
-      desk.later(edit, (n) => {
-        own.n = n;
-        desk.drafts.set(settle, n);
-      }, delay);
-    }
-  };
-  const take = (text) => {
-    setDraft(text);
-    if (!own.composing) leave(text);
-  };
-  return {
-    text: draft ?? shown,
-    draft,
-    take,
-    drop: () => setDraft(null),
-    bind: {
-      onInput: (event) => take(event.target.value),
-      onFocus: () => {
-        own.focused = true;
-      },
-      onBlur: () => {
-        own.focused = false;
-        desk.flush();
-        if (own.n <= desk.heard && !keep) setDraft(null);
-      },
-      onCompositionStart: () => {
-        own.composing = true;
-      },
-      onCompositionEnd: (event) => {
-        own.composing = false;
-        take(event.target.value);
-      },
-    },
-  };
-}
 
 // --- words -------------------------------------------------------------------------------------
 
@@ -362,7 +196,7 @@ function Switch({ node, label }) {
   const desk = useForm();
   const on = node.isSet && !node.isNull ? node.value === true : node.default === true;
   const odd = node.isSet && !node.isNull && typeof node.value !== "boolean";
-  const words = odd ? briefly(node.value) : node.isNull ? "null" : node.isSet ? (on ? "On" : "Off")
+  const words = odd ? JSON.stringify(node.value) : node.isNull ? "null" : node.isSet ? (on ? "On" : "Off")
     : node.default !== undefined ? `${on ? "On" : "Off"} by default` : "not set";
   return html`<label class="bkg-f-switch">
     <input ...${access(desk, node, label || titleOf(node))} type="checkbox" role="switch" checked=${on} disabled=${node.readOnly}
@@ -381,7 +215,7 @@ function Choice({ node, label, inBody }) {
     : { op: "choose", at: node.at, index });
   const odd = node.isSet && chosen === undefined && !node.isNull;
   const letters = options.reduce((sum, option) => sum + option.label.length, 0);
-  if (!label && !odd && options.length <= FEW_OPTIONS && letters <= FEW_LETTERS) {
+  if (!label && !odd && !node.isNull && options.length <= FEW_OPTIONS && letters <= FEW_LETTERS) {
     const { id, ...named } = access(desk, node, titleOf(node));
     const fallback = node.isSet ? -1 : options.findIndex((o) => asText(valueOf(o)) === asText(node.default));
     return html`<span class="bkg-f-segments" role="radiogroup" ...${named}>
@@ -395,7 +229,7 @@ function Choice({ node, label, inBody }) {
     if (event.target.value === "") desk.send({ op: "unset", at: node.at });
     else choose(Number(event.target.value));
   };
-  const none = node.isNull ? "null" : odd ? `${briefly(node.value)} (not an option)`
+  const none = node.isNull ? "null" : odd ? `${JSON.stringify(node.value)} (not an option)`
     : node.default !== undefined ? `${labelOf(options, node.default)} (default)` : node.required ? "Choose…" : "not set";
   return html`<select ...${access(desk, node, label)} class="bkg-f-input" disabled=${node.readOnly}
     value=${chosen === undefined ? "" : String(chosen)} onChange=${pick}>
@@ -409,7 +243,7 @@ const labelOf = (options, value) =>
 
 function Constant({ node }) {
   const desk = useForm();
-  return html`<span class="bkg-f-constant" id=${desk.id(node.at)} title="This value is fixed">${node.text ?? briefly(constantOf(node), 80)}</span>
+  return html`<span class="bkg-f-constant" id=${desk.id(node.at)} title="This value is fixed">${node.isNull ? "null" : node.text ?? briefly(constantOf(node), 80)}</span>
     ${!node.isSet && !node.readOnly && html`<button type="button" class="bkg-f-link"
       onClick=${() => desk.send({ op: "set", at: node.at, value: constantOf(node) })}>Set</button>`}`;
 }
@@ -425,7 +259,13 @@ function JsonInput({ node, label, rows = 3 }) {
     placeholder=${node.default !== undefined ? briefly(node.default) : "JSON"} />`;
 }
 
-const NullValue = ({ node }) => html`<span class="bkg-f-constant" id=${useForm().id(node.at)}>null</span>`;
+function NullValue({ node }) {
+  const desk = useForm();
+  const words = node.isNull ? "null" : node.isSet ? briefly(node.value, 80) : "not set";
+  return html`<span class="bkg-f-constant" id=${desk.id(node.at)}>${words}</span>
+    ${!node.isNull && !node.readOnly && html`<button type="button" class="bkg-f-link"
+      onClick=${() => desk.send({ op: "set", at: node.at, value: null })}>Set to null</button>`}`;
+}
 
 const CONTROLS = {
   text: (props) => (props.node.secret ? preact.h(SecretInput, props) : preact.h(TextInput, props)),

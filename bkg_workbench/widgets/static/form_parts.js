@@ -106,7 +106,7 @@ function List({ node, depth }) {
 const Line = kept(({ list, item, index }) => {
   const entry = useEntry(list, index);
   const name = `${titleOf(list)} ${index + 1}`;
-  return html`<div class="bkg-f-item" data-at=${item.at} data-kind=${item.kind} onKeyDown=${entry.onKeyDown}>
+  return html`<div class="bkg-f-item" data-at=${item.at} data-kind=${item.kind} data-set="true" onKeyDown=${entry.onKeyDown}>
     <span class="bkg-f-index" aria-hidden="true">${index + 1}</span>
     <div class="bkg-f-cell"><div class="bkg-f-line"><${CONTROLS[item.kind]} node=${item} label=${name} /></div>
       <${ErrorLine} node=${item} /></div>

@@ -3,7 +3,7 @@
 // Owns `Form`, the component that other panels' scripts use too:
 //   html`<${Form} form=${data.form} onEdit=${(edit) => post("edit", edit)} />`
 // `form` is what `widgets.forms.Editing.describe()` gives; each edit goes to `Editing.take(edit)`. Needs
-// form_inputs.js and form_parts.js before it. Knows nothing of settings, versions or capabilities.
+// form_desk.js, form_inputs.js and form_parts.js before it. Knows nothing of settings, versions or capabilities.
 
 const DEEP = 3; // groups from this depth on begin folded in a large form
 const LARGE = 60; // fields
@@ -94,7 +94,8 @@ function NullButton({ node }) {
 function ResetButton({ node, words }) {
   const desk = useForm();
   const hasDefault = node.default !== undefined;
-  if (!node.isSet || node.readOnly || (node.required && (!hasDefault || node.kind === "constant"))) return null;
+  const isFixed = node.kind === "constant" && !node.error;
+  if (!node.isSet || node.readOnly || (node.required && (isFixed || (!hasDefault && node.kind !== "constant")))) return null;
   const title = hasDefault ? `Reset to default (${briefly(node.default, 40)})` : "Clear: not set";
   const sign = words ? (hasDefault ? "Reset" : "Clear") : hasDefault ? "↺" : "×";
   return html`<button type="button" class=${words ? "bkg-f-quiet" : "bkg-f-icon"} data-reset="true" title=${title}
@@ -159,7 +160,7 @@ const noteOf = (node) => {
   if (node.isNull) return "null";
   if (node.kind === "list") return node.isSet ? String(node.count ?? 0) : "not set";
   if (node.kind === "map") return node.isSet ? String(node.order.length) : "not set";
-  if (node.kind === "variant") return node.options[node.chosen] ?? "";
+  if (node.kind === "variant" && node.isSet) return node.options[node.chosen] ?? "";
   return node.isSet ? "" : "not set";
 };
 
@@ -188,7 +189,7 @@ function Body({ node, depth, label, inBody }) {
       <${ErrorLine} node=${node} />${hintOf(node) && html`<p class="bkg-f-hint">${hintOf(node)}</p>`}</div>`;
   }
   if (node.isNull) {
-    return html`<div class="bkg-f-line" data-null="true"><span class="bkg-f-constant">null</span>
+    return html`<${ErrorLine} node=${node} /><div class="bkg-f-line" data-null="true"><span class="bkg-f-constant">null</span>
       ${!node.readOnly && html`<button type="button" class="bkg-f-link" onClick=${() => desk.send(START[node.kind](node))}>Give it a value</button>`}</div>`;
   }
   if (node.isFolded) {
