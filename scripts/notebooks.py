@@ -9,6 +9,7 @@ fails where a cell fails or where a process of that workspace is still there aft
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
 def _validate(notebooks: list[str], further: list[str], workspace: Path, place: Path) -> int:
     environment = os.environ | {
         "BKG_WORKSPACE": str(workspace),
+        "ADMIN_PASSWORD": secrets.token_urlsafe(),  # the first start of apikeys
         "IPYTHONDIR": str(place / "ipython"),
         "JUPYTER_CONFIG_DIR": str(place / "jupyter"),
         "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
