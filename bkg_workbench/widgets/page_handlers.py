@@ -114,10 +114,13 @@ class PageHandler(BaseVoilaHandler):
     @web.authenticated
     async def get(self, name: str) -> None:
         """Stream the page, with a kernel of its own."""
-        await self.show(name, dict(self._query()))
+        await self.show(name, dict(pairs(self)))
 
-    async def show(self, dashboard: str, query: dict[str, str]) -> None:
-        """Stream a dashboard; its kernel gets `query` as the address' query."""
+    async def show(self, dashboard: str, query: dict[str, str], title: str = "") -> None:
+        """Stream a dashboard; its kernel gets `query` as the address' query.
+
+        `title` stands before the notebook's own in the browser's tab.
+        """
         if self.get_query_arguments("token"):
             self.redirect(without_token(self))
             return
@@ -131,6 +134,9 @@ class PageHandler(BaseVoilaHandler):
         try:
             renderer = make_renderer(self.settings["bkg_app"], notebook, self)
             await renderer.prepare(self.base_url)
+            if title:
+                own = renderer.notebook.metadata.get("title", dashboard)
+                renderer.notebook.metadata["title"] = f"{title} – {own}"
             async for part, _ in renderer.generate_content_generator(None, kernel):
                 self.write(part)
             await self.finish()
@@ -150,9 +156,6 @@ class PageHandler(BaseVoilaHandler):
             return
         ready.close()
         await self.kernel_manager.discard(ready.id)
-
-    def _query(self) -> Iterable[tuple[str, str]]:
-        return pairs(self)
 
     def _environment(self, query: dict[str, str]) -> dict[str, str]:
         """What CGI and Voilà tell a page about its address."""
@@ -175,7 +178,7 @@ class PluginHandler(PageHandler):
     @web.authenticated
     async def get(self, name: str) -> None:
         """Stream the page of a plug-in."""
-        await self.show(PLUGIN_PAGE, {**dict(self._query()), "plugin": name})
+        await self.show(PLUGIN_PAGE, {**dict(pairs(self)), "plugin": name}, name)
 
 
 class HomeHandler(JupyterHandler):
