@@ -69,6 +69,19 @@ def first_payload(schema: Any) -> Any:
     return {}
 
 
+def aligned(payload: Any, schema: Any, *, stream: bool) -> Any:
+    """`payload` with a field `stream` of its own, if its schema has one, saying what is asked.
+
+    A chat's payload says itself whether it wants a stream, and must not say otherwise.
+    """
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(properties, dict) or "stream" not in properties:
+        return payload
+    if not isinstance(payload, dict) or (not stream and "stream" not in payload):
+        return payload
+    return {**payload, "stream": stream}
+
+
 class TryIt(Panel):
     """The capabilities of `plugin`.
 
@@ -149,7 +162,8 @@ class TryIt(Panel):
         schema = schema_of(plugin, name)
         editing = self._editing(name, schema)
         stream = self._is_streamed(name, schema)
-        shown = mask(schema.get("input"), editing.form.value)
+        asked = aligned(editing.form.value, schema.get("input"), stream=stream)
+        shown = mask(schema.get("input"), asked)
         return {
             "chosen": name,
             "form": editing.describe(errors=self._refused.get(name)),
@@ -222,7 +236,9 @@ class TryIt(Panel):
             return
         if schema_of(plugin, name).get("destructive") is True and not intent.get("confirmed"):
             return
-        self._begin(name, form.value, self._is_streamed(name, schema_of(plugin, name)))
+        schema = schema_of(plugin, name)
+        stream = self._is_streamed(name, schema)
+        self._begin(name, aligned(form.value, schema.get("input"), stream=stream), stream)
 
     def _again(self, intent: Data) -> None:
         run = self._known(intent)

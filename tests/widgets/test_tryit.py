@@ -17,7 +17,7 @@ from bkg_workbench.testing.scripted import NOW, ScriptedBench
 from bkg_workbench.widgets.board import Board
 from bkg_workbench.widgets.runs import BLOCK, judge
 from bkg_workbench.widgets.snippets import snippets
-from bkg_workbench.widgets.tryit import AT_ONCE, REMEMBERED, TryIt, first_payload
+from bkg_workbench.widgets.tryit import AT_ONCE, REMEMBERED, TryIt, aligned, first_payload
 from tests.helpers import eventually
 
 SCHEMAS: dict[str, Any] = {
@@ -420,6 +420,23 @@ def test_a_stream_can_be_asked_for_whole(bench: ScriptedBench, board: Board, pan
     assert panel.shown["code"]["python"] == 'bench.call("demo.tell")'
     press(panel, "run")
     assert json.loads(ended(board)["json"]) == "all at once"
+
+
+@pytest.mark.parametrize(
+    ("payload", "stream", "asked"),
+    [
+        ({"model": "m"}, True, {"model": "m", "stream": True}),
+        ({"model": "m"}, False, {"model": "m"}),
+        ({"model": "m", "stream": True}, False, {"model": "m", "stream": False}),
+        (["odd"], True, ["odd"]),
+    ],
+)
+def test_a_payload_that_has_a_field_for_it_says_what_is_asked(
+    payload: Any, stream: bool, asked: Any
+) -> None:
+    schema = {"type": "object", "properties": {"stream": {"type": "boolean"}}}
+    assert aligned(payload, schema, stream=stream) == asked
+    assert aligned(payload, {"type": "object"}, stream=stream) == payload
 
 
 # --- history -------------------------------------------------------------------------------------
