@@ -34,12 +34,13 @@ def fold(name: str, moment: Moment, titles: dict[str, str], *, was_there: bool) 
     """What the head says of the plug-in `name`; `titles` are the tabs that there are, by key."""
     plugins = moment.state.plugins
     known = list(plugins)
-    banners = plain(view.fold(moment).banners[:1]) if moment.stale else []
+    seen = view.fold(moment)
+    banners = plain(seen.banners[:1]) if moment.stale else []
     data: Data = {"name": name, "known": known, "banners": banners, "stale": moment.stale}
     plugin = plugins.get(name)
     if plugin is None:
         return {**data, "missing": True, "removed": was_there}
-    row = plain(view.fold(moment).rows[name])
+    row = plain(seen.rows[name])
     row.pop("samples", None)
     row.pop("capabilities", None)
     return {

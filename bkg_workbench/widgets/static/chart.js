@@ -97,18 +97,20 @@ class Kept {
   constructor() {
     this.n = -1;
     this.lines = {}; // name -> {x: [], y: []}
+    this.totals = {}; // name -> points that ever came, so that a view knows which it has not drawn
   }
   take(content, buffers) {
     this.n = content.n;
     this.lines = {};
     for (const [name, { x, y }] of Object.entries(readPoints(content, buffers)))
       this.lines[name] = { x: Array.from(x), y: Array.from(y) };
+    this.totals = Object.fromEntries(Object.entries(this.lines).map(([name, line]) => [name, line.x.length]));
   }
   extend(content, buffers) {
     this.n = content.n;
-    const added = readPoints(content, buffers);
-    for (const [name, { x, y }] of Object.entries(added)) {
+    for (const [name, { x, y }] of Object.entries(readPoints(content, buffers))) {
       const line = (this.lines[name] ??= { x: [], y: [] });
+      this.totals[name] = (this.totals[name] ?? 0) + x.length;
       for (let k = 0; k < x.length; k++) {
         line.x.push(x[k]);
         line.y.push(y[k]);
@@ -118,7 +120,6 @@ class Kept {
         line.y.splice(0, line.y.length - MOST);
       }
     }
-    return added;
   }
 }
 
@@ -154,7 +155,7 @@ function layoutOf(plot, paint, { legend, window: span, lines, small }) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
     hovermode: "x unified",
     hoverlabel: { bgcolor: paint.card, bordercolor: paint.rule, font: { size: 11, color: paint.text } },
-    xaxis: { ...axis, showgrid: false, nticks: small ? 3 : 6, fixedrange: false },
+    xaxis: { ...axis, showgrid: false, nticks: small ? 3 : 6, fixedrange: Boolean(span) },
     yaxis: { ...axis, rangemode: "tozero", nticks: small ? 3 : 5, tickformat: "~s" },
     uirevision: String(span ?? "all"),
   };
@@ -185,6 +186,7 @@ function copied(line, time) {
 function PlotView({ plotly, plot, names, series, kept, height, span, changes, theme }) {
   const box = useRef(null);
   const drawn = useRef(null);
+  const late = useRef(false);
   const time = plot.x !== "number";
   const lines = () => names.map((name) => copied(kept.lines[name], time));
   const settings = () => {
@@ -193,37 +195,49 @@ function PlotView({ plotly, plot, names, series, kept, height, span, changes, th
     return { paint, layout: layoutOf(plot, paint, from), lines: from.lines };
   };
   const whole = () => {
-    if (!box.current?.isConnected) return;
+    // Where nobody sees it, it is drawn when it comes into view.
+    late.current = !box.current?.clientWidth;
+    if (late.current) return;
     const { paint, layout, lines: now } = settings();
     const traces = names.map((name, index) =>
       trace(series[name], now[index], paint.lines[index % paint.lines.length], plot));
-    drawn.current = kept.n;
+    drawn.current = { ...kept.totals };
     plotly.react(box.current, traces, { ...layout, height }, { displayModeBar: false, responsive: false });
   };
+  const wholeNow = useRef(whole);
+  wholeNow.current = whole;
   useEffect(whole, [plotly, JSON.stringify([plot, names, series]), height, span, theme, changes.whole]);
   useEffect(() => {
-    if (drawn.current === null || changes.added === null || drawn.current >= kept.n) return;
-    drawn.current = kept.n;
-    const mine = names.filter((name) => changes.added[name]);
+    if (drawn.current === null) return;
+    late.current ||= !box.current.clientWidth;
+    if (late.current) return;
+    const fresh = (name) => kept.totals[name] - (drawn.current[name] ?? 0);
+    const mine = names.filter((name) => fresh(name) > 0);
     if (!mine.length) return;
-    if (mine.some((name) => kept.lines[name].x.length < 3)) {
+    if (mine.some((name) => kept.lines[name].x.length - fresh(name) < 2)) {
       whole(); // the first points turn a marker into a line
       return;
     }
-    const columns = mine.map((name) => changes.added[name]);
+    const columns = mine.map((name) => {
+      const { x, y } = kept.lines[name];
+      const added = x.slice(-fresh(name));
+      return { x: time ? added.map(local) : added, y: y.slice(-fresh(name)) };
+    });
+    drawn.current = { ...kept.totals };
     const { layout } = settings();
-    const x = columns.map((c) => Array.from(c.x, (ms) => (time ? local(ms) : ms)));
-    plotly.extendTraces(box.current, { x, y: columns.map((c) => Array.from(c.y)) }, mine.map((name) => names.indexOf(name)), MOST);
+    const which = mine.map((name) => names.indexOf(name));
+    plotly.extendTraces(box.current, { x: columns.map((c) => c.x), y: columns.map((c) => c.y) }, which, MOST);
     const range = layout.xaxis.range ? { "xaxis.range": layout.xaxis.range } : {};
     const height_ = layout.yaxis.range ? { "yaxis.range": layout.yaxis.range } : { "yaxis.autorange": true };
     plotly.relayout(box.current, { ...range, ...height_, "yaxis.tickformat": layout.yaxis.tickformat });
   }, [changes]);
   useEffect(() => {
     // A tab that was not in view has no width until it is.
-    let width = 0;
+    let width = box.current.clientWidth;
     const watcher = new ResizeObserver(() => {
       const now = box.current?.clientWidth ?? 0;
-      if (now && now !== width && drawn.current !== null) plotly.relayout(box.current, { width: now });
+      if (now && late.current) wholeNow.current();
+      else if (now && now !== width && drawn.current !== null) plotly.relayout(box.current, { width: now });
       width = now;
     });
     watcher.observe(box.current);
@@ -264,7 +278,7 @@ function Plots({ data, post, on }) {
   const kept = useMemo(() => new Kept(), []);
   const [plotly, setPlotly] = useState(null);
   const [failure, setFailure] = useState(null);
-  const [changes, setChanges] = useState({ whole: 0, added: null });
+  const [changes, setChanges] = useState({ whole: 0, extended: 0 });
   const theme = useTheme();
   useEffect(() => {
     const token = Math.random().toString(36).slice(2);
@@ -272,7 +286,7 @@ function Plots({ data, post, on }) {
     const whole = (content, buffers) => {
       if (content.token && content.token !== token) return; // another view's
       kept.take(content, buffers);
-      setChanges((before) => ({ whole: before.whole + 1, added: null }));
+      setChanges((before) => ({ ...before, whole: before.whole + 1 }));
     };
     const extend = (content, buffers) => {
       if (kept.n < 0 || content.n <= kept.n) return;
@@ -280,8 +294,8 @@ function Plots({ data, post, on }) {
         hello();
         return;
       }
-      const added = kept.extend(content, buffers);
-      setChanges((before) => ({ whole: before.whole, added }));
+      kept.extend(content, buffers);
+      setChanges((before) => ({ ...before, extended: before.extended + 1 }));
     };
     const ends = [on("points", whole), on("extend", extend)];
     hello();
