@@ -294,3 +294,31 @@ def test_the_samples_that_are_shown_can_be_saved(bench: ScriptedBench, board: Bo
     content, buffers = eventually(lambda: [s for s in sent if s[0]["kind"] == "file"])[0]
     assert content["name"] == "telemetry.csv"
     assert b"models_loaded" in buffers[0].splitlines()[0]
+
+
+READ = """
+import { readFileSync } from "node:fs";
+const kept = new Kept();
+for (const [content, bytes] of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
+  const buffers = [new DataView(Uint8Array.from(bytes).buffer)];
+  if (content.kind === "points") kept.take(content, buffers);
+  else kept.extend(content, buffers);
+}
+console.log(JSON.stringify([kept.n, kept.totals, kept.lines]));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, which .ci/run installs")
+def test_the_page_reads_what_the_kernel_sends(chart: LiveChart, tmp_path: Path) -> None:
+    sent = listen(chart)
+    chart.replace({"ok": [(1, 10.0), (2, 11.5)]})
+    chart.extend({"ok": [(3, 12.0)], "bad": [(3, None)]})
+    messages = [[content, list(buffers[0])] for content, buffers in sent]
+    (tmp_path / "messages.json").write_text(json.dumps(messages))
+    (tmp_path / "read.mjs").write_text(script("chart.js") + READ)
+    command = ["node", str(tmp_path / "read.mjs"), str(tmp_path / "messages.json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    number, totals, found = json.loads(done.stdout)
+    assert (number, totals) == (2, {"ok": 3, "bad": 1})
+    assert found == {"ok": {"x": [1, 2, 3], "y": [10, 11.5, 12]}, "bad": {"x": [3], "y": [None]}}
