@@ -68,10 +68,12 @@ class _Maker:
         """One branch of each selector taken, and all that speaks about the value in one."""
         found: dict[str, Any] = {}
         parts = [schema]
+        seen = set()
         while parts:
             part = parts.pop(0)
-            if not isinstance(part, dict):
+            if not isinstance(part, dict) or id(part) in seen:
                 continue
+            seen.add(id(part))
             parts += [look_up(self._root, part["$ref"])] if "$ref" in part else []
             parts += part.get("allOf", [])
             for word in ("oneOf", "anyOf"):

@@ -248,9 +248,9 @@ def _below(outline: Outline, parts: Iterable[Schema], key: str) -> Iterator[Any]
             if outline.has(pattern, key):
                 found = True
                 yield below
-        for word in () if found else _MORE:
-            if isinstance(part.get(word), dict):
-                yield part[word]
+        more = next((part[word] for word in _MORE if word in part), None)
+        if not found and isinstance(more, dict):
+            yield more
 
 
 def _fill_list(shape: Shape) -> None:
