@@ -99,7 +99,7 @@ function Figures({ row }) {
   const samples = Object.keys(row.samples ?? {}).sort().map((at) => row.samples[at]);
   return html`
     <td role="gridcell" class="bkg-num bkg-col-uptime" data-label="Uptime">${row.up_since ? html`<${Since} at=${row.up_since} />` : dash}</td>
-    <td role="gridcell" class="bkg-num bkg-col-restarts" data-label="Restarts">${row.restarts || !row.last_exit ? row.restarts : ""}
+    <td role="gridcell" class="bkg-num bkg-col-restarts" data-label="Restarts">${row.restarts}
       ${row.last_exit && html`<small title=${`last exit: ${row.last_exit}`}>${row.last_exit}</small>`}</td>
     <td role="gridcell" class="bkg-col-cpu" data-label="CPU"><${Gauge} text=${row.cpu} points=${samples.map((s) => s[0])} least=${100} hint="percent of one core" /></td>
     <td role="gridcell" class="bkg-col-memory" data-label="Memory"><${Gauge} text=${row.memory} points=${samples.map((s) => s[1])} least=${1} hint="resident memory" /></td>
