@@ -167,7 +167,7 @@ async def validate(payload: shapes.ValidateQuery) -> shapes.ValidateResult:
         scopes=list(proof.scopes),
         expires_at=proof.expires_at,
         kind=one.kind,
-        credential=one.id,
+        id=one.id,
         key_id=one.id if one.kind == "key" else None,
     )
 

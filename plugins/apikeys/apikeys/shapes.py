@@ -58,13 +58,13 @@ class ValidateQuery(Query):
 
 
 class ValidateResult(Result):
-    """`credential` is the id of the key, session or child token; `keyId` the same for a key."""
+    """`id` is that of the key, session or child token; `keyId` the same for a key."""
 
     user: str
     scopes: list[str]
     expires_at: int | None
     kind: Literal["key", "session", "child"]
-    credential: str
+    id: str
     key_id: str | None = msgspec.field(name="keyId", default=None)
 
 
