@@ -64,35 +64,19 @@ class App:
         connection = scope["state"]["connection"]
         connection.task = asyncio.current_task()
         exchange = Exchange(scope, receive, send, self._limits)
-        route, code = None, "ok"
+        code = "ok"
         try:
-            route, exchange.params = self._admit(exchange, scope)
-            await self._authorize(exchange, route)
-            await self.answers.handlers[route.view](exchange, route)
-        except WorkbenchError as error:
-            code = error.code
-            if error.status >= 500 and error.code == "internal_error":
-                self._door.note(
-                    "error", f"{exchange.id} {exchange.method} {exchange.path}: {error}"
-                )
-            await self._refuse(exchange, error)
+            code = await self._answer(exchange, scope)
         except asyncio.CancelledError:
             code = "request_cancelled"
             if not (connection.is_gone or connection.is_refused):
                 raise
-        except Exception as error:
-            # Whatever it was, its text may hold what is nobody's business: it goes to the log.
-            code = "internal_error"
-            kind = f"{type(error).__name__}: {error}"
-            self._door.note("error", f"{exchange.id} {exchange.method} {exchange.path}: {kind}")
-            await self._refuse(exchange, WorkbenchError())
         finally:
             seconds = time.perf_counter() - started
-            path = None if route is None else route.path
             self._tell(
                 Done(
                     exchange.method,
-                    path,
+                    exchange.route,
                     exchange.capability,
                     exchange.status,
                     code,
@@ -100,6 +84,28 @@ class App:
                     exchange.span,
                 )
             )
+
+    async def _answer(self, exchange: Exchange, scope: Scope) -> str:
+        """Answer, with an error if need be; gives the error's code, or "ok"."""
+        try:
+            route, exchange.params = self._admit(exchange, scope)
+            exchange.route = route.path
+            await self._authorize(exchange, route)
+            await self.answers.handlers[route.view](exchange, route)
+            return "ok"
+        except WorkbenchError as error:
+            if error.code == "internal_error":
+                self._note(exchange, str(error))
+            await self._refuse(exchange, error)
+            return error.code
+        except Exception as error:
+            # Whatever it was, its text may hold what is nobody's business: it goes to the log.
+            self._note(exchange, f"{type(error).__name__}: {error}")
+            await self._refuse(exchange, WorkbenchError())
+            return "internal_error"
+
+    def _note(self, exchange: Exchange, text: str) -> None:
+        self._door.note("error", f"{exchange.id} {exchange.method} {exchange.path}: {text}")
 
     async def _describe(self, exchange: Exchange, _: Served) -> None:
         description = Description(self.routes.all, self._door.state, NOT_HERE)

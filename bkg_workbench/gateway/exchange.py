@@ -44,6 +44,8 @@ class Exchange:
         self.limits = limits
         self.caller: Caller | None = None
         self.params: dict[str, str] = {}
+        self.route: str | None = None
+        """The path of its route, with its fields' names."""
         self.capability: str | None = None
         self.status = 0
         """Of the answer, once it has begun."""
