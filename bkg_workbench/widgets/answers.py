@@ -19,8 +19,11 @@ MAX_STRING = 8_000
 MAX_ITEMS = 300
 MAX_FIELDS = 300
 MAX_NODES = 6_000
+MAX_CHARACTERS = 400_000
+"""Of all strings together; beyond, each is cut to `SHORT`."""
+SHORT = 100
 MAX_DEPTH = 40
-MAX_IMAGE_BYTES = 4 * 1024 * 1024
+MAX_IMAGE_BYTES = 1024 * 1024
 MAX_COLUMNS = 12
 MAX_VIEWS = 6
 LONG_TEXT = 80
@@ -55,15 +58,19 @@ def size(value: Any) -> int:
 
 def pruned(value: Any) -> tuple[Any, bool]:
     """`value` with what is too much for a page cut away, and whether anything was."""
-    budget = [MAX_NODES]
+    budget, characters = [MAX_NODES], [MAX_CHARACTERS]
     is_cut = False
 
     def go(node: Any, depth: int) -> Any:
         nonlocal is_cut
         budget[0] -= 1
-        if isinstance(node, str) and len(node) > MAX_STRING:
+        if isinstance(node, str):
+            most = MAX_STRING if characters[0] > 0 else SHORT
+            characters[0] -= min(len(node), most)
+            if len(node) <= most:
+                return node
             is_cut = True
-            return f"{node[:MAX_STRING]}… ({len(node):,} characters)"
+            return f"{node[:most]}… ({len(node):,} characters)"
         if not isinstance(node, (dict, list)):
             return node
         if depth > MAX_DEPTH or budget[0] <= 0:

@@ -197,6 +197,13 @@ class Run:
         return self.state == "running"
 
     @property
+    def weight(self) -> tuple[int, int]:
+        """How many characters a page holds of its answer, and how many bytes the kernel does."""
+        shown = len(self._told.get("json", "")) + sum(map(len, self._blocks))
+        shown += sum(len(view.get("src", "")) for view in self._told.get("views", ()))
+        return shown, self._bytes
+
+    @property
     def pointers(self) -> dict[str, str]:
         """What the answering side found wrong, by pointer into the payload."""
         errors = self.error.facts.get("errors") if self.error is not None else None

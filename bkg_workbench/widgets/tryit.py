@@ -28,6 +28,10 @@ AT_ONCE = 8
 """Runs that may be under way at the same time."""
 REMEMBERED = 20
 """Runs that the page keeps."""
+SHOWN_CHARACTERS = 4 * 1024 * 1024
+"""What a page holds of the answers of all runs."""
+HELD_BYTES = 64 * 1024 * 1024
+"""What the kernel holds of them, to be copied and saved."""
 TIMEOUT_SECONDS = 60.0
 MOST_SECONDS = 86_400.0
 WITHOUT_SCHEMA: dict[str, Any] = {"type": "object", "title": "Payload"}
@@ -281,9 +285,15 @@ class TryIt(Panel):
             self.board.mark()
 
     def _drop_old(self) -> None:
-        ended = [number for number, run in self._runs.items() if not run.is_running]
-        for number in ended[: max(0, len(self._runs) - REMEMBERED)]:
-            del self._runs[number]
+        """Forget the oldest that have ended, until what is left is within bounds."""
+        for number, run in list(self._runs.items())[:-1]:
+            shown, held = (sum(part) for part in zip(*self._weights(), strict=True))
+            is_much = shown > SHOWN_CHARACTERS or held > HELD_BYTES
+            if not run.is_running and (is_much or len(self._runs) > REMEMBERED):
+                del self._runs[number]
+
+    def _weights(self) -> list[tuple[int, int]]:
+        return [run.weight for run in self._runs.values()]
 
     def _cancel(self, intent: Data) -> None:
         if (run := self._known(intent)) is not None:

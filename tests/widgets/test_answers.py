@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bkg_workbench.widgets.answers import (
+    MAX_CHARACTERS,
     MAX_ITEMS,
     MAX_NODES,
     MAX_STRING,
@@ -46,6 +47,12 @@ def test_a_large_value_is_cut_and_says_so() -> None:
     assert "20,000 characters" in shown["text"]
     assert len(shown["list"]) == MAX_ITEMS + 1
     assert shown["list"][-1] == f"… {5_000 - MAX_ITEMS:,} more"
+
+
+def test_many_long_strings_are_cut_together() -> None:
+    shown, is_cut = pruned(["y" * MAX_STRING for _ in range(MAX_ITEMS)])
+    assert is_cut
+    assert len(msgspec.json.encode(shown)) < MAX_CHARACTERS + 100_000
 
 
 def test_a_wide_or_deep_value_stays_within_bounds() -> None:

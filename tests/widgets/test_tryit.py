@@ -472,6 +472,17 @@ def test_only_so_many_runs_are_remembered(bench: ScriptedBench, board: Board, pa
     assert panel.runs[-1].number == REMEMBERED + 3
 
 
+def test_large_answers_push_out_older_ones(
+    bench: ScriptedBench, board: Board, panel: TryIt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bkg_workbench.widgets.tryit.HELD_BYTES", 100_000)
+    serve(bench, "demo.greet", {"text": "x" * 40_000})
+    for _ in range(6):
+        press(panel, "run")
+        panel.settle()
+    assert [run.number for run in panel.runs] == [4, 5, 6]
+
+
 def test_the_whole_answer_and_its_tables_can_be_had(
     bench: ScriptedBench, board: Board, panel: TryIt
 ) -> None:
