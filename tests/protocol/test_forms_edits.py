@@ -121,6 +121,71 @@ def test_items_are_added_with_defaults_up_to_the_maximum() -> None:
     assert form.is_valid, "the value itself may be saved"
 
 
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [
+        ({"type": "string"}, ""),
+        ({"type": "string", "default": "d"}, "d"),
+        ({"type": "string", "writeOnly": True, "default": "d"}, ""),
+        ({"type": "boolean"}, False),
+        ({"type": "integer"}, 0),
+        ({"type": "integer", "minimum": 3}, 3),
+        ({"type": "integer", "exclusiveMinimum": 3}, 4),
+        ({"type": "number", "maximum": -2}, -2),
+        ({"type": "number", "exclusiveMaximum": -2}, -3),
+        ({"enum": [None, "b"]}, "b"),
+        ({"enum": ["only"]}, "only"),
+        ({"const": 7}, 7),
+        ({"type": "null"}, None),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [0, 0]),
+        ({"type": "object"}, {}),
+        ({"type": "array"}, []),
+        ({}, None),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, {}),
+        ({"type": ["integer", "string"]}, ""),
+        ({"oneOf": [{"type": "integer"}, {"type": "string"}], "default": "d"}, "d"),
+        (
+            {
+                "type": "object",
+                "required": ["a", "b", "c"],
+                "properties": {
+                    "a": {"type": "string"},
+                    "b": {"const": 1},
+                    "c": {"type": "array", "items": {}},
+                    "d": {"type": "object", "properties": {"e": {"default": 5}, "f": {}}},
+                    "g": {"const": 2},
+                },
+                "default": {"h": 6},
+            },
+            {"b": 1, "d": {"e": 5}, "h": 6},
+        ),
+        (
+            {
+                "type": "object",
+                "required": ["a"],
+                "properties": {"a": {"type": "array", "items": {}}, "b": {}},
+            },
+            {"a": []},
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_added_begins_with_what_the_schema_says(item: dict[str, Any], value: Any) -> None:
+    form = after([], {"op": "add", "at": ""}, schema={"type": "array", "items": item})
+    assert is_same(form.value, [value])
+    nested = {"type": "object", "properties": {"v": item}, "required": ["v"]}
+    if item.get("type") not in ("array",) and "additionalProperties" not in item:
+        assert is_same(after({}, {"op": "add", "at": "/v"}, schema=nested).value, {"v": value})
+
+
+def test_json_that_nests_without_end_is_told_and_not_read() -> None:
+    form = after({"name": "n", "odd": 1}, {"op": "text", "at": "/odd", "text": "[" * 100_000})
+    assert form.value["odd"] == 1
+    assert form.errors["/odd"].startswith("is not valid JSON")
+    form.apply({"op": "text", "at": "/odd", "text": " " * 2_000_000 + "1"})
+    assert form.errors["/odd"] == "is longer than 1 MiB"
+
+
 def test_an_item_is_added_to_the_default_not_instead_of_it() -> None:
     tags = {"type": "array", "items": {"type": "string"}, "default": ["a"]}
     form = after({}, {"op": "add", "at": "/tags"}, schema={"properties": {"tags": tags}})

@@ -107,6 +107,8 @@ def test_an_endless_list_of_choices_is_typed() -> None:
     [
         {"properties": {"a": {"$id": "urn:x", "$ref": "#/$defs/b", "$defs": {"b": {}}}}},
         {"properties": {"a": {"$ref": "#/$defs/b%20c"}}, "$defs": {"b c": {"type": "integer"}}},
+        {"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": True}},
+        {"properties": {"c": {"title": "C", "$ref": "#/$defs/b"}}, "$defs": {"b": False}},
         {"properties": {"a": {"items": [{"type": "string"}]}}},
         {"properties": []},
         {"type": "nonsense"},
@@ -117,6 +119,8 @@ def test_an_endless_list_of_choices_is_typed() -> None:
     ids=[
         "nested $id",
         "encoded",
+        "true",
+        "false",
         "old tuple",
         "no object",
         "no type",
@@ -128,7 +132,7 @@ def test_an_endless_list_of_choices_is_typed() -> None:
 def test_an_odd_schema_never_raises(schema: Any) -> None:
     form = Form(schema, {"a": 1})
     whole = form.describe()
-    assert ("notice" in whole) or whole["root"]["kind"] == "group"
+    assert whole["root"]["kind"] in ("group", "json")
     form.apply({"op": "text", "at": "", "text": '{"a": 2}'})
     form.apply({"op": "set", "at": "/a", "value": 3})
     assert form.value in ({"a": 2}, {"a": 3})

@@ -156,3 +156,44 @@ def test_tagged_structs_are_told_apart_by_an_enum_of_one() -> None:
     assert "title" not in node["body"], "the variant has it"
     form.apply({"op": "choose", "at": "/pet", "index": 0})
     assert form.value == {"pet": {"type": "cat"}}
+
+
+def test_a_masked_secret_in_a_branch_is_not_at_fault() -> None:
+    keyed = {
+        "type": "object",
+        "required": ["kind", "key"],
+        "properties": {"kind": {"const": "key"}, "key": {"writeOnly": True, "minLength": 9}},
+    }
+    schema = {"type": "array", "items": {"oneOf": [{"type": "string"}, keyed]}}
+    form = Form(schema, ["a", {"kind": "key", "key": "***"}])
+    assert form.is_valid
+    form.apply({"op": "set", "at": "/1/key", "value": "short"})
+    assert form.errors == {"/1/key": "must have at least 9 characters"}
+
+
+def test_switching_keeps_entries_and_drops_what_no_longer_fits() -> None:
+    schema = {
+        "oneOf": [
+            {
+                "title": "A",
+                "type": "object",
+                "properties": {"x": {"type": "integer"}, "m": {"enum": ["p", "q"]}},
+            },
+            {
+                "title": "B",
+                "type": "object",
+                "properties": {"x": {"type": "string"}, "m": {"enum": ["q", "r"]}},
+                "additionalProperties": {"type": "integer"},
+            },
+            {"title": "C", "type": "array", "items": {"type": "integer"}},
+        ]
+    }
+    form = Form({"properties": {"v": schema}}, {"v": {"x": 1, "m": "q", "more": 3}})
+    form.apply({"op": "choose", "at": "/v", "index": 1})
+    assert form.value == {"v": {"m": "q", "more": 3}}
+    form.apply({"op": "choose", "at": "/v", "index": 2})
+    assert form.value == {"v": []}
+    form.apply({"op": "choose", "at": "/v", "index": 2})
+    assert form.value == {"v": []}
+    form.apply({"op": "choose", "at": "/v", "index": 9})
+    assert form.errors == {"/v": "has no such choice"}

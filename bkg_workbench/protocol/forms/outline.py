@@ -97,8 +97,21 @@ class Outline:
         for _ in range(32):
             if raw.keys() != {"$ref"}:
                 break
-            raw = look_up(self.schema, raw["$ref"])
+            raw = self._follow(raw["$ref"])
         return raw
+
+    def _follow(self, target: Any) -> Schema:
+        """The subschema of a reference; anything at all where only the validator can follow it."""
+        try:
+            return look_up(self.schema, target)
+        except SchemaInvalid:
+            pass  # true, false, or a reference that does not count from the top
+        above, _, key = str(target).rpartition("/")
+        try:
+            shelf = look_up(self.schema, above)
+        except SchemaInvalid:
+            return ANY
+        return NEVER if shelf.get(key) is False else ANY
 
     def name_of(self, raw: Schema) -> str:
         """The name under which a subschema lies in `$defs`; empty if it does not."""
@@ -137,7 +150,7 @@ class Outline:
             together = part.get("allOf")
             waiting += reversed(together if isinstance(together, list) else [])
             if "$ref" in part:
-                waiting.append(look_up(self.schema, part["$ref"]))
+                waiting.append(self._follow(part["$ref"]))
         found = tuple(parts.values())
         return Plan(
             place=place,
@@ -160,7 +173,7 @@ class Outline:
 
     def _met(self, part: Schema, value: Any) -> Iterator[Any]:
         """The subschemas that a part adds because of the value."""
-        if "if" in part:
+        if "if" in part and ("then" in part or "else" in part):
             branch = part.get("then" if self.is_valid(part["if"], value) else "else")
             if branch is not None:
                 yield branch
@@ -181,7 +194,11 @@ class Outline:
             at = self._pointers.get(id(raw))
             if at is None:  # one of ours: ANY or NEVER
                 return raw is not NEVER
-            validator = self._validators[id(raw)] = part_validator(self.schema, at)
+            try:
+                validator = part_validator(self.schema, at)
+            except SchemaInvalid:  # the validator never looks there, or the whole would be unfit
+                return False
+            self._validators[id(raw)] = validator
         return validator.is_valid(value)
 
     def has(self, pattern: str, text: str) -> bool:
