@@ -16,6 +16,7 @@ import ipywidgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from bkg_workbench.errors import WorkbenchError
 from bkg_workbench.widgets import view, words
 from bkg_workbench.widgets.bench import Bench
 from bkg_workbench.widgets.board import Board
@@ -48,8 +49,14 @@ class ControlCentre(Board):
     def open_plugin(self, name: str) -> None:
         """Show the page of a plug-in in place of the list, where there are no addresses."""
         pages = importlib.import_module("bkg_workbench.widgets.plugin_page")  # it imports this one
-        if name in self.bench.state.plugins:
-            self._replace(pages.PluginPage(self.bench, name, back=self.open_home))
+        if name not in self.bench.state.plugins:
+            return
+        try:
+            page = pages.PluginPage(self.bench, name, back=self.open_home)
+        except WorkbenchError as error:
+            self.toast(f"Open {name}: {error}", "bad")
+        else:
+            self._replace(page)
 
     def open_home(self) -> None:
         """Show the list of plug-ins again."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bkg_workbench.errors import HostGone
 from bkg_workbench.protocol.state import Removed
 from bkg_workbench.testing.scripted import NOW, ScriptedBench
 from bkg_workbench.widgets.bench import Bench
@@ -203,6 +204,23 @@ def test_the_page_of_a_plugin_opens_in_place_and_closes_again(
     centre.inventory._handle_custom_msg(content, [])
     centre.close()
     assert opened[1].closed
+
+
+def test_a_page_that_cannot_be_opened_is_told(
+    bench: ScriptedBench, centre: ControlCentre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> Board:
+        raise HostGone(workspace="/srv/forecast", reason="the connection closed")
+
+    told: list[tuple[str, str]] = []
+    module = types.SimpleNamespace(PluginPage=refuse)
+    monkeypatch.setitem(sys.modules, "bkg_workbench.widgets.plugin_page", module)  # type: ignore[arg-type]
+    monkeypatch.setattr(centre.inventory, "toast", lambda *said: told.append(said))
+    centre.open_plugin("repoagent")
+    ((text, tone),) = told
+    assert text.startswith("Open repoagent: ")
+    assert tone == "bad"
+    assert centre.inventory.layout.display is None
 
 
 def test_many_changes_make_few_redraws() -> None:

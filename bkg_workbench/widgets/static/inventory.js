@@ -240,7 +240,7 @@ function Table({ rows, seen, sort, setSort, filter, setFilter, chosen, setChosen
   const all = seen.length > 0 && seen.every((row) => chosen.has(row.name));
   const some = seen.some((row) => chosen.has(row.name));
   return html`<table role="grid" class="bkg-inventory" aria-label="Plug-ins" aria-multiselectable="true"
-      aria-rowcount=${seen.length + 1} ref=${table} data-keys onKeyDown=${onKeyDown}
+      aria-rowcount=${seen.length + 1} ref=${table} data-keys data-lm-suppress-shortcuts="true" onKeyDown=${onKeyDown}
       onFocusIn=${(event) => {
         const name = event.target.closest("tr[data-plugin]")?.dataset.plugin;
         if (name) setCurrent(name);

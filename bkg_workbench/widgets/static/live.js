@@ -97,6 +97,7 @@ function live(Panel) {
 // --- toasts ------------------------------------------------------------------------------------
 
 const TOAST_MS = 6000;
+const MOST_TOASTS = 6;
 
 function toast(text, tone = "ok") {
   let shelf = document.querySelector(".bkg-toasts");
@@ -114,6 +115,7 @@ function toast(text, tone = "ok") {
   node.textContent = text;
   node.addEventListener("click", () => node.remove());
   shelf.append(node);
+  if (shelf.children.length > MOST_TOASTS) shelf.firstChild.remove();
   const seconds = tone === "bad" ? 3 : 1; // bad news stays longer
   setTimeout(() => node.remove(), TOAST_MS * seconds);
 }
