@@ -101,11 +101,12 @@ def test_a_plugin_that_is_not_there_ends_with_4(bkg: Any) -> None:
         assert err.startswith("bkg: There is no plug-in named none")
 
 
-def test_ports_shows_the_bus(bkg: Any, host: Running) -> None:
-    (row,) = json.loads(bkg("ports", "--json")[1])["ports"]
+def test_ports_shows_the_bus_and_the_gateway(bkg: Any, host: Running) -> None:
+    row, api = json.loads(bkg("ports", "--json")[1])["ports"]
     assert row["name"] == "bus"
     assert row["url"] in bkg("ports")[1]
-    assert host.events("up")[0]["ports"] == [row]
+    assert (row["name"], api["name"]) == ("bus", "gateway")
+    assert host.events("up")[0]["ports"] == [row, api]
 
 
 # --- call -------------------------------------------------------------------------------------
