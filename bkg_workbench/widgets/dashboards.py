@@ -64,7 +64,7 @@ def page(
 def _plugin_page(bench: Bench, name: str) -> ipywidgets.Widget:
     from bkg_workbench.widgets.plugin_page import PluginPage
 
-    return PluginPage(bench, name)
+    return PluginPage(bench, name, tab=query("tab"))
 
 
 def _unknown(name: str, known: Iterable[str]) -> Sorry:
