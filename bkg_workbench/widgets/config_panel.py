@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from bkg_workbench.errors import ConfigConflict, ConfigInvalid, WorkbenchError
@@ -47,6 +48,7 @@ class ConfigPanel(Panel):
         self._is_refused = False
         self._versions: Sequence[Mapping[str, Any]] | None = None
         self._is_history_open = False
+        self._folded: tuple[Any, Any, Data] | None = None
         self._version: int | None = None
         self._verbs: dict[str, Callable[[Data], None]] = {
             "edit": self._edit, "save": self._save, "discard": self._discard,
@@ -104,6 +106,16 @@ class ConfigPanel(Panel):
         return data
 
     def _fold_form(self, plugin: PluginState, loaded: Loaded, editing: Editing) -> Data:
+        """The form and what is made of it; kept until something of it is another thing."""
+        notice = words.notice_without_schema(plugin) if loaded.schema is None else ""
+        facts = (editing.revision, self._is_refused, notice)
+        things = (loaded, self._theirs, self._refused, self._versions)
+        kept = self._folded
+        if kept is None or kept[0] != facts or not all(map(is_, kept[1], things)):
+            kept = self._folded = (facts, things, self._make_form(plugin, loaded, editing))
+        return kept[2]
+
+    def _make_form(self, plugin: PluginState, loaded: Loaded, editing: Editing) -> Data:
         form = editing.form
         changes = words.changes_between(loaded.schema, loaded.settings, form.value)
         description = editing.describe(
@@ -220,9 +232,9 @@ class ConfigPanel(Panel):
         elif not is_alike or not is_same(self._editing.form.value, new.settings):
             self._editing.replace(_form(new))
         else:
-            self._editing.form.reset(new.settings)
+            self._editing.reset(new.settings)
         if mine is not None and not is_same(mine, new.settings):
-            self._editing.form.apply({"op": "set", "at": "", "value": mine})
+            self._editing.put(mine)
 
     # --- what the page asks for ----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bkg_workbench.protocol.forms import Form
-from bkg_workbench.widgets.live import Data, Live, plain, script, style
+from bkg_workbench.widgets.live import Data, Live, script, style
 
 FORM_SCRIPTS = ("form_desk.js", "form_inputs.js", "form_parts.js", "forms.js")
 """For `script(*FORM_SCRIPTS, "its.js")` of a panel whose script uses the component `Form`."""
@@ -35,6 +35,8 @@ class Editing:
         self._lock = threading.RLock()
         self._form = form
         self._heard: dict[str, int] = {}
+        self.revision = 0
+        """Grows with all that may change the description."""
 
     @property
     def form(self) -> Form:
@@ -45,6 +47,19 @@ class Editing:
         """Edit another form from now on, on the same pages."""
         with self._lock:
             self._form = form
+            self.revision += 1
+
+    def reset(self, value: Any) -> None:
+        """Begin anew with another value of the same schema."""
+        with self._lock:
+            self._form.reset(value)
+            self.revision += 1
+
+    def put(self, value: Any) -> None:
+        """Put another value in place of the one that is edited."""
+        with self._lock:
+            self._form.apply({"op": "set", "at": "", "value": value})
+            self.revision += 1
 
     def take(self, intent: Mapping[str, Any]) -> bool:
         """Carry out a page's edit, `{edit, page, n}`. False for what is none, or too late.
@@ -55,6 +70,7 @@ class Editing:
         if not isinstance(edit, dict) or not isinstance(page, str) or not isinstance(number, int):
             return False
         with self._lock:
+            self.revision += 1
             self._heard.pop(page, None)
             self._heard[page] = number
             while len(self._heard) > MAX_PAGES:
@@ -74,7 +90,7 @@ class Editing:
         what is saved.
         """
         with self._lock:
-            description: Data = plain(self._form.describe())
+            description: Data = self._form.describe()
             description["heard"] = dict(self._heard)
         marks = set(changed)
         for node in nodes(description["root"]):

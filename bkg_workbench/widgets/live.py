@@ -64,6 +64,8 @@ def merge_patch(old: Data, new: Data) -> Data:
     patch: Data = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)
+        if value is before and key in old:
+            continue
         if isinstance(value, dict) and isinstance(before, dict):
             if inner := merge_patch(before, value):
                 patch[key] = inner

@@ -8,6 +8,7 @@ const useForm = () => preact.useContext(FormContext);
 
 const TYPING_MS = 120; // from the last key to the edit
 const TYPING_JSON_MS = 300;
+const FOCUS_MS = 3000; // a place that is not there by then gets no focus
 
 // A component that is drawn again only when one of its properties is another one. A merge patch
 // keeps the identity of what did not change, so a key typed into one of 500 cells draws one cell.
@@ -97,18 +98,26 @@ class FormDesk {
 
   // Opens all that lies around `at` and gives it the focus.
   reveal(at) {
-    for (let end = at.indexOf("/", 1); end > 0; end = at.indexOf("/", end + 1)) this.fold(at.slice(0, end), true);
+    for (let end = at.indexOf("/", 1); end > 0; end = at.indexOf("/", end + 1)) {
+      this.fold(at.slice(0, end), true);
+      this.folders.get(`${at.slice(0, end)}!all`)?.();
+    }
     this.fold(at, true);
     this.focus(at);
   }
 
   focus(at) {
     this.wanted = at;
+    this.wantedUntil = Date.now() + FOCUS_MS;
     requestAnimationFrame(() => this.settleFocus());
   }
 
   settleFocus() {
     if (this.wanted === null || !this.el) return;
+    if (Date.now() > this.wantedUntil) {
+      this.wanted = null;
+      return;
+    }
     const place = this.el.querySelector(`[data-at="${CSS.escape(this.wanted)}"]`);
     if (!place) return;
     this.wanted = null;
