@@ -45,7 +45,7 @@ META = {
 @pytest.fixture
 def bench() -> ScriptedBench:
     bench = ScriptedBench()
-    bench.define("apikeys")
+    bench.define("alpha")
     bench.define("goose", capabilities=["goose.run"], description="Load tests", autostart=True)
     bench.define("repoagent")
     bench.run("goose", "goose.run")
@@ -138,11 +138,11 @@ def test_the_buttons_post_the_same_intents_as_the_inventory(
 
 def test_it_leads_to_its_neighbours(page: PluginPage) -> None:
     shown = head(page)
-    assert (shown["previous"], shown["next"]) == ("apikeys", "repoagent")
+    assert (shown["previous"], shown["next"]) == ("alpha", "repoagent")
 
 
 def test_the_first_and_the_last_have_one_neighbour(open_page: Callable[..., PluginPage]) -> None:
-    assert "previous" not in head(open_page("apikeys"))
+    assert "previous" not in head(open_page("alpha"))
     assert "next" not in head(open_page("repoagent"))
 
 
@@ -248,7 +248,7 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(
     page = open_page("goos")
     shown = head(page)
     assert (shown["missing"], shown["removed"]) == (True, False)
-    assert shown["known"] == ["apikeys", "goose", "repoagent"]
+    assert shown["known"] == ["alpha", "goose", "repoagent"]
     assert page.built == ()
     press(page, "look", tab="overview")
     assert page.built == ()
