@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from bkg_workbench.widgets.display import display_bench as display_bench
     from bkg_workbench.widgets.display import show as show
     from bkg_workbench.widgets.display import text as text
+    from bkg_workbench.widgets.forms import FormWidget as FormWidget
     from bkg_workbench.widgets.frames import frame as frame
     from bkg_workbench.widgets.logs import LogTail as LogTail
 
 _PLACES = {
     "ControlCentre": "display",
+    "FormWidget": "forms",
     "LogTail": "logs",
     "display_bench": "display",
     "frame": "frames",
@@ -32,6 +34,7 @@ _PLACES = {
 
 __all__ = [
     "ControlCentre",
+    "FormWidget",
     "LogTail",
     "display_bench",
     "frame",

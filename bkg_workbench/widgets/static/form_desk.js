@@ -122,7 +122,7 @@ class FormDesk {
     if (!place) return;
     this.wanted = null;
     const target = place.matches("button, input, select, textarea") ? place
-      : place.querySelector("input:not([type=hidden]), select, textarea, [tabindex], button");
+      : place.querySelector("input:not([data-key], [data-aid]), select, textarea") ?? place.querySelector("button");
     target?.focus();
     (target ?? place).scrollIntoView?.({ block: "nearest" });
   }

@@ -32,9 +32,12 @@ function useEntry(list, index) {
   const at = `${list.at}/${index}`;
   const move = (to, from) => {
     if (!list.canMove || to < 0 || to >= list.count) return;
-    const part = from?.closest?.("[data-at]")?.dataset.at ?? at;
+    // The focus goes along: to the same control, or to the button that moves it on.
+    const part = from?.closest?.("[data-at]")?.dataset.at ?? "";
+    const isUp = to < index ? to > 0 : to === list.count - 1;
     desk.send({ op: "move", at, to });
-    desk.focus(part.startsWith(`${at}/`) ? `${list.at}/${to}${part.slice(at.length)}` : `${list.at}/${to}!handle`);
+    const isInside = part === at || part.startsWith(`${at}/`);
+    desk.focus(isInside ? `${list.at}/${to}${part.slice(at.length)}` : `${list.at}/${to}!${isUp ? "up" : "down"}`);
   };
   const remove = () => {
     desk.send({ op: "remove", at });
@@ -55,9 +58,9 @@ function EntryButtons({ list, index, entry, name }) {
   const last = index === list.count - 1;
   return html`<span class="bkg-f-entry" role="group" aria-label=${`Order of ${name}`}>
     ${list.canMove && html`<button type="button" class="bkg-f-icon" aria-label=${`Move ${name} up`} title="Move up (Alt ↑)"
-        disabled=${index === 0} onClick=${() => entry.move(index - 1)}>↑</button>
+        disabled=${index === 0} data-at=${`${entry.at}!up`} onClick=${() => entry.move(index - 1)}>↑</button>
       <button type="button" class="bkg-f-icon" aria-label=${`Move ${name} down`} title="Move down (Alt ↓)"
-        disabled=${last} data-at=${`${entry.at}!handle`} onClick=${() => entry.move(index + 1)}>↓</button>`}
+        disabled=${last} data-at=${`${entry.at}!down`} onClick=${() => entry.move(index + 1)}>↓</button>`}
     ${list.canRemove && html`<button type="button" class="bkg-f-icon bkg-f-remove" aria-label=${`Remove ${name}`} title="Remove"
         data-at=${`${entry.at}!remove`} onClick=${entry.remove}>×</button>`}
   </span>`;

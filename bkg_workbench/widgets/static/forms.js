@@ -103,9 +103,8 @@ function ResetButton({ node, words }) {
 }
 
 function Label({ node, of }) {
-  return html`<label class="bkg-f-label" for=${of}>${titleOf(node)}${node.required &&
-    html`<span class="bkg-f-required" aria-hidden="true" title="required">*</span>`}${node.readOnly &&
-    html`<span class="bkg-f-tag">read only</span>`}${node.deprecated && html`<span class="bkg-f-tag">deprecated</span>`}</label>`;
+  return html`<label class="bkg-f-label" for=${of}>${titleOf(node)}</label>${node.required && html`<span class="bkg-f-required" aria-hidden="true" title="required">*</span>`}${node.readOnly &&
+    html`<span class="bkg-f-tag">read only</span>`}${node.deprecated && html`<span class="bkg-f-tag">deprecated</span>`}`;
 }
 
 const Row = kept(({ node }) => {
