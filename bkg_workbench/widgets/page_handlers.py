@@ -199,6 +199,7 @@ class NoPageHandler(BaseVoilaHandler):
 
     async def prepare(self) -> None:
         """There is nothing, whoever asks."""
+        await super().prepare()
         raise web.HTTPError(404)
 
 

@@ -25,6 +25,8 @@ START_SECONDS = 60.0
 FILL_DELAY_SECONDS = 2.0
 """A new spare waits so long after the last one was taken: the page needs the processor first."""
 FILL_TRIES = 3
+FIRST_SECONDS = 120.0
+"""A page that loads on a busy machine is at least given so long to connect for the first time."""
 
 
 class KernelFailed(Exception):
@@ -57,6 +59,7 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
         self._spares: list[Ready] = []
         self._filling: asyncio.Task[None] | None = None
         self._heard: dict[str, float] = {}
+        self._met: set[str] = set()
 
     @property
     def spares(self) -> tuple[str, ...]:
@@ -157,13 +160,30 @@ class PageKernels(AsyncMappingKernelManager):  # partly untyped: what it gives i
             self.fill()
         elif kernel_id in self.spares or self._kernel_connections.get(kernel_id, 0):
             self._heard[kernel_id] = now
-        elif now - self._heard[kernel_id] > self.lease_seconds:
+        elif now - self._heard[kernel_id] > self._allowed(kernel_id):
             self.log.info("The page of kernel %s has gone", kernel_id)
             await self._end(kernel_id)
+
+    def _allowed(self, kernel_id: str) -> float:
+        """How many seconds its page may be away."""
+        lease = float(self.lease_seconds)
+        return lease if kernel_id in self._met else max(lease, FIRST_SECONDS)
+
+    def notify_connect(self, kernel_id: str) -> None:
+        """A page has connected."""
+        super().notify_connect(kernel_id)  # type: ignore[no-untyped-call]
+        self._met.add(kernel_id)
+
+    def notify_disconnect(self, kernel_id: str) -> None:
+        """A page has let go, for a moment or for good."""
+        super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
+        if kernel_id in self._heard:
+            self._heard[kernel_id] = time.monotonic()
 
     def remove_kernel(self, kernel_id: str) -> Any:
         """Forget a kernel that has ended."""
         self._heard.pop(kernel_id, None)
+        self._met.discard(kernel_id)
         for ready in [one for one in self._spares if one.id == kernel_id]:
             self._spares.remove(ready)
             ready.close()
