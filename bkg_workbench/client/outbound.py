@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from bkg_workbench.bus.channel import Channel, ChannelClosed
+from bkg_workbench.bus.channel import REGISTERED_LIMIT, Channel, ChannelClosed
 from bkg_workbench.bus.clock import Clock, SystemClock
 from bkg_workbench.bus.connection import BACKLOG_BYTES
 from bkg_workbench.errors import HostGone, Overloaded, ProtocolError, RequestTimeout, WorkbenchError
@@ -81,6 +81,7 @@ class ChannelOutbound:
 
     def __init__(self, channel: Channel, workspace: str, clock: Clock | None = None) -> None:
         self._channel, self._workspace = channel, workspace
+        self._channel.limit = REGISTERED_LIMIT
         self._clock: Clock = clock or SystemClock()
         self._session = Session(prefix="c", who="the Host", limit=4096)
         self._events: dict[str, OnEvent] = {}

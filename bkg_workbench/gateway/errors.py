@@ -61,7 +61,7 @@ class MethodNotAllowed(HttpError):
 class TooSlow(HttpError):
     """The head or the body did not come in time."""
 
-    code, status = "request_timeout", 408
+    code, status = "request_too_slow", 408
     template = "The {part} of the request did not come within {seconds:g} s."
 
 

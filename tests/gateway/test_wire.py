@@ -70,7 +70,7 @@ def test_a_body_that_does_not_come_is_late(served: Served, quick: Limits) -> Non
     with Raw(served.port) as raw:
         raw.send(asked[:-4])
         reply = raw.reply()
-        assert (reply.status, reply.code) == (408, "request_timeout")
+        assert (reply.status, reply.code) == (408, "request_too_slow")
         assert raw.is_closed()
     assert not served.gateway.app.answers.in_flight
 
