@@ -86,9 +86,16 @@ function PluginHead({ data, post }) {
   const isThere = !data.missing && tabs.length > 0;
   const isBuilt = (data.built ?? []).includes(tab);
   useLayoutEffect(() => {
-    const page = root.current?.closest(".bkg-plugin-page");
-    if (page) page.dataset.tab = isThere ? tab : "";
+    // The first drawing may come before the element is in its page, and a quiet plug-in brings no other.
+    let frame = 0;
+    const mark = () => {
+      const page = root.current?.closest(".bkg-plugin-page");
+      if (page) page.dataset.tab = isThere ? tab : "";
+      else frame = requestAnimationFrame(mark);
+    };
+    mark();
     if (isPage() && isThere) document.title = `${data.name} · BKG Workbench`;
+    return () => cancelAnimationFrame(frame);
   });
   useEffect(() => {
     if (isThere && !isBuilt) post("look", { tab });
