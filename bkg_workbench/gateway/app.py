@@ -22,6 +22,7 @@ from bkg_workbench.gateway.door import Door
 from bkg_workbench.gateway.exchange import Exchange
 from bkg_workbench.gateway.limits import Limits
 from bkg_workbench.gateway.openapi import Description
+from bkg_workbench.gateway.payloads import Parser
 from bkg_workbench.gateway.routes import OWN, OWN_NAME, Routes, Served, check_path, derived
 from bkg_workbench.protocol.trace import Span
 
@@ -44,6 +45,7 @@ class App:
 
     def __init__(self, door: Door, hosts: Iterable[str], limits: Limits) -> None:
         self._door, self._limits = door, limits
+        self._parser = Parser(limits.off_loop_bytes)
         self.hosts = {host.lower() for host in hosts}
         self.answers = Answers(door, limits)
         self.routes = Routes([*OWN, *derived()])
@@ -58,12 +60,16 @@ class App:
         self.routes.add(served)
         self.answers.handlers[served.view] = handler
 
+    def close(self) -> None:
+        """End what it holds; after the last request."""
+        self._parser.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         started = time.perf_counter()
         connection = scope["state"]["connection"]
         connection.task = asyncio.current_task()
-        exchange = Exchange(scope, receive, send, self._limits)
+        exchange = Exchange(scope, receive, send, self._limits, self._parser)
         code = "ok"
         try:
             code = await self._answer(exchange, scope)

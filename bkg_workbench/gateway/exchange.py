@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from bkg_workbench.bus.identity import Caller
 from bkg_workbench.gateway.errors import TooLarge, UnsupportedMedia
 from bkg_workbench.gateway.limits import Limits
-from bkg_workbench.gateway.payloads import read_object
+from bkg_workbench.gateway.payloads import Parser
 from bkg_workbench.protocol.trace import hop
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,5})(?:$|[,;\s])")
@@ -29,7 +29,9 @@ JSON = "application/json"
 class Exchange:
     """A request. `caller` is set once its token is known."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, limits: Limits, parser: Parser
+    ) -> None:
         self.id = f"req_{secrets.token_hex(8)}"
         self.request = Request(scope, receive)
         self.span = hop(
@@ -41,7 +43,7 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.send = send
-        self.limits = limits
+        self.limits, self._parser = limits, parser
         self.caller: Caller | None = None
         self.params: dict[str, str] = {}
         self.route: str | None = None
@@ -110,7 +112,7 @@ class Exchange:
 
     async def object(self) -> tuple[dict[str, Any], msgspec.Raw]:
         """The body's JSON object, decoded and not; an empty body is an empty object."""
-        return await read_object(await self.body(), self.limits.off_loop_bytes)
+        return await self._parser.object(await self.body())
 
     # -- what goes ------------------------------------------------------------------------------
     async def answer(

@@ -88,3 +88,4 @@ class Gateway:
             connection.transport.abort()
         await asyncio.gather(*self._state.tasks, return_exceptions=True)
         await self._server.wait_closed()
+        self.app.close()
