@@ -128,7 +128,7 @@ class ConfigPanel(Panel):
             "form": description,
             "changes": changes,
             "isDirty": self.is_dirty,
-            "isValid": not form.errors and not self._is_refused,
+            "isValid": form.is_valid and not self._is_refused,
             "hasSchema": loaded.schema is not None,
         }
         if self._theirs is not None:
@@ -257,7 +257,7 @@ class ConfigPanel(Panel):
 
     def _save(self, intent: Data) -> None:
         loaded, form = self._loaded, self.form
-        if loaded is None or form is None or self._busy or form.errors or not self.is_dirty:
+        if loaded is None or form is None or self._busy or not form.is_valid or not self.is_dirty:
             return
         seconds = intent.get("canarySeconds")
         canary = float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None
