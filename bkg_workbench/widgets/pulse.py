@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 LEAST_SECONDS = 0.1
 """Two redraws are at least this far apart."""
 MOST_SECONDS = 1.0
-"""Ages and durations move without any event, so a page is redrawn this often."""
+"""What no event tells, like a health beat that is late, is seen within this time."""
 LEASE_SECONDS = 90.0
 """A page beats every 10 s, but browsers let a hidden tab's timers run only once a minute."""
 

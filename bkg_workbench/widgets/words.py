@@ -1,40 +1,14 @@
-"""How quantities read on a page: durations, ages, sizes, shares.
+"""How quantities read on a page: sizes, shares, counts.
 
-Owns wording and rounding only; everything is a pure function of numbers. `None` reads as a dash.
+Owns wording and rounding only; everything is a pure function of numbers. Durations and ages move
+by themselves, so the page words them (`static/live.js`).
 """
 
 from __future__ import annotations
 
-DASH = "–"
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-
-
-def duration(seconds: float | None) -> str:
-    """A duration in seconds, in its two largest units: `8 s`, `3 min`, `2 h 05 min`, `4 d 3 h`."""
-    if seconds is None:
-        return DASH
-    whole = max(0, int(seconds))
-    if whole < 2 * _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
-
-
-def age(seconds: float | None) -> str:
-    """How long ago something was: `now`, `4 s ago`, `3 min ago`."""
-    if seconds is None:
-        return DASH
-    return "now" if seconds < 1 else f"{duration(seconds)} ago"
-
-
-def size(octets: float | None) -> str:
+def size(octets: float) -> str:
     """A number of bytes in binary units: `512 B`, `4.5 MiB`, `1.2 GiB`."""
-    if octets is None:
-        return DASH
     value = float(max(0, octets))
     if value < 1024:
         return f"{value:.0f} B"
@@ -45,10 +19,8 @@ def size(octets: float | None) -> str:
     return f"{value / 1024:.1f} TiB"
 
 
-def percent(share: float | None) -> str:
+def percent(share: float) -> str:
     """Percent of one core: `0.4 %`, `37 %`."""
-    if share is None:
-        return DASH
     value = max(0.0, float(share))
     return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
 

@@ -142,7 +142,7 @@ function useClock() {
   return now;
 }
 
-// In a duration's two largest units; the same words as words.py.
+// In a duration's two largest units: `8 s`, `3 min`, `2 h 05 min`, `4 d 3 h`.
 function duration(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const two = (n) => String(n).padStart(2, "0");
