@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from apikeys import credentials, shapes, tokens
+from apikeys import audit, credentials, shapes, tokens
 from apikeys.actor import Actor
 from apikeys.credentials import Credential
 from apikeys.faults import invalid
@@ -93,6 +93,9 @@ class _Desk:
                     purge(tx, now)
 
         await self.door.write(work)
+        if purges:
+            seq, head = audit.head(self.registry.store.reader)
+            plugin.log.info("The audit trail has %d records; its head is %d:%s.", seq, seq, head)
 
     async def close(self) -> None:
         self.keeping.cancel()
