@@ -227,6 +227,7 @@ def test_a_table_is_saved_as_a_file(page: Page, stage: Stage, format_: str, begi
     assert b"candle" not in content
 
 
+@pytest.mark.row("G18")
 def test_text_from_outside_is_text(page: Page, pilot: Pilot, stage: Stage) -> None:
     hostile = '<img src=x onerror="document.title=1">'
     pilot.bench.define("evil", description=hostile, capabilities=[hostile])

@@ -183,6 +183,7 @@ def test_lines_travel_as_data_whatever_they_hold(bench: ScriptedBench, tail: Tai
     assert messages(records) == [hostile]
 
 
+@pytest.mark.row("G18")
 def test_the_page_never_parses_a_line_as_markup() -> None:
     for name in (*logs.SCRIPTS, "presence.js"):
         source = text(name)
