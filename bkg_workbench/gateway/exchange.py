@@ -6,6 +6,7 @@ Owns the reading of fields and body, and the sending of one whole answer. Stream
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from bkg_workbench.protocol.trace import hop
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,5})(?:$|[,;\s])")
 MAX_WAIT = 3600.0
+# Ids are unique, not secret: what is random about them is drawn once.
+_PROCESS, _numbers = secrets.token_hex(4), itertools.count(1)
 JSON = "application/json"
 
 
@@ -32,7 +35,7 @@ class Exchange:
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, limits: Limits, parser: Parser
     ) -> None:
-        self.id = f"req_{secrets.token_hex(8)}"
+        self.id = f"req_{_PROCESS}{next(_numbers):08x}"
         self.request = Request(scope, receive)
         self.span = hop(
             _only(self.fields("traceparent")),
