@@ -17,14 +17,17 @@ from uvicorn.server import ServerState
 from bkg_workbench.gateway.app import App
 from bkg_workbench.gateway.door import Door
 from bkg_workbench.gateway.limits import Limits
-from bkg_workbench.gateway.wire import Crowd, Wire
+from bkg_workbench.gateway.wire import Crowd, Keep, Wire, keep_nothing
 
 DATE_SECONDS = 1.0
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Gateway:
-    """One gateway. `listener` is bound to loopback; `extra_hosts` are further values of `Host`."""
+    """One gateway. `listener` is bound to loopback; `extra_hosts` are further values of `Host`.
+
+    `keep` is told each connection's descriptor, to close it in forked children.
+    """
 
     def __init__(
         self,
@@ -33,12 +36,13 @@ class Gateway:
         *,
         extra_hosts: Iterable[str] = (),
         limits: Limits | None = None,
+        keep: Keep = keep_nothing,
     ) -> None:
         self.limits = limits or Limits()
         self.port = int(listener.getsockname()[1])
         hosts = [*(f"{name}:{self.port}" for name in LOOPBACK), *extra_hosts]
         self.app = App(door, hosts, self.limits)
-        self.crowd = Crowd(self.limits)
+        self.crowd = Crowd(self.limits, keep)
         self._listener = listener
         self._state = ServerState()
         self._server: asyncio.Server | None = None

@@ -12,6 +12,7 @@ import asyncio
 import http
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,16 @@ from bkg_workbench.gateway import errors
 from bkg_workbench.gateway.framing import Framing, Head
 from bkg_workbench.gateway.limits import Limits
 
+Keep = Callable[[int], Callable[[], None]]
+"""Is told a descriptor, to close it in forked children; gives what forgets it."""
+
 LINGER_BYTES = 8 * 1024 * 1024
 """What is read and dropped at most after a refusal."""
+
+
+def keep_nothing(_: int) -> Callable[[], None]:
+    """Nobody forks."""
+    return lambda: None
 
 
 @dataclass
@@ -33,6 +42,7 @@ class Crowd:
     """Who is connected, and what was refused on the wire: shared by all connections."""
 
     limits: Limits
+    keep: Keep = keep_nothing
     connections: int = 0
     clients: Counter[str] = field(default_factory=Counter)
     lingering: int = 0
@@ -68,6 +78,7 @@ class Wire(HttpToolsProtocol):
         self._framing = Framing(crowd.limits)
         self._peer = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._forget: Callable[[], None] = lambda: None
         self.is_refused = self._is_lingering = self._is_answered = False
         self._is_kept = False
         self._lingered = 0
@@ -78,6 +89,8 @@ class Wire(HttpToolsProtocol):
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         broken = self._crowd.enter(self._peer)
+        # A child that inherits the socket would keep the client from seeing its end.
+        self._forget = self._crowd.keep(transport.get_extra_info("socket").fileno())
         super().connection_made(transport)
         if broken is not None:
             self._refuse(errors.Crowded(limit=broken))
@@ -89,6 +102,7 @@ class Wire(HttpToolsProtocol):
         self.is_gone = True
         self._disarm()
         self._crowd.leave(self._peer)
+        self._forget()
         if self._is_lingering:
             self._crowd.lingering -= 1
         super().connection_lost(exc)

@@ -20,6 +20,7 @@ from bkg_workbench.bus.identity import Caller
 from bkg_workbench.client.outbound import OnEvent, OnProgress
 from bkg_workbench.host import ports
 from bkg_workbench.protocol.state import Port, WorkbenchState
+from bkg_workbench.supervisor.process import close_in_forked_children
 
 if TYPE_CHECKING:
     from bkg_workbench.gateway.app import Done
@@ -112,7 +113,12 @@ class ApiPort:
         # Hundreds of milliseconds of imports: not on the loop, and not before a Host needs them.
         from bkg_workbench.gateway.server import Gateway
 
-        return Gateway(HostDoor(self._engine), listener, extra_hosts=ports.allowed_hosts())
+        return Gateway(
+            HostDoor(self._engine),
+            listener,
+            extra_hosts=ports.allowed_hosts(),
+            keep=close_in_forked_children,
+        )
 
     def _trace(self, done: Done) -> None:
         """Send the request's own span too, if traces are collected at all."""

@@ -53,7 +53,15 @@ def serve(place: Path) -> Iterator[Served]:
         )
         eventually(lambda: host.engine.api.gateway, timeout=30.0)
         port = next(p for p in host.state.ports if p.name == "gateway")
-        yield Served(host, port.url, port.port)
+        served = Served(host, port.url, port.port)
+        yield served
+        if host.connected:
+            # Whoever asked has gone: nothing may be at work for them, and nobody followed.
+            gateway = served.gateway
+            eventually(lambda: not gateway.crowd.connections, timeout=20.0)
+            eventually(lambda: not (gateway._state.tasks or gateway.app.answers.in_flight))
+            eventually(lambda: not host.engine.subscriptions.wanted("logs", "logs.demo"))
+            assert gateway.crowd.lingering == 0
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 
 import httpx
@@ -345,3 +347,42 @@ def test_open_streams_end_with_the_host_and_hold_it_up_no_longer_than_the_drain(
         assert follower.is_closed()
         assert follower.buffer.endswith(b"0\r\n\r\n")  # its end, not a break
         assert chat.is_closed()
+
+
+@pytest.mark.slow
+def test_silence_is_filled_with_comments_and_who_never_reads_is_let_go(own: Served) -> None:
+    app = own.gateway.app
+    app._limits = dataclasses.replace(app._limits, beat_seconds=0.1, write_seconds=0.5)
+    with Raw(own.port) as raw:
+        raw.send(request("GET", "/admin/plugins/demo/logs?lines=0", own.port, token=ADMIN))
+        for _ in range(3):
+            raw.until(b": still here\n\n")
+    with Raw(own.port) as raw:
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.send(asked(own.port, "FOREVER", size=20_000, pause=0.0))
+        eventually(lambda: app.answers.in_flight["llm.chat"] == 1, timeout=20.0)
+        # Nobody reads and nobody leaves: the server does.
+        eventually(lambda: not own.gateway.crowd.connections, timeout=40.0)
+    assert eventually(lambda: work(own)[0] == 0, timeout=20.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork with")
+def test_a_forked_child_keeps_no_client_waiting(own: Served) -> None:
+    with Raw(own.port) as raw:
+        raw.send(request("GET", "/health", own.port))
+        assert raw.reply().status == 200
+        into, out = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            os.close(out)
+            os.read(into, 1)
+            os._exit(0)
+        try:
+            own.host.close()
+            assert raw.is_closed()
+        finally:
+            os.close(into)
+            os.close(out)
+            os.waitpid(child, 0)
