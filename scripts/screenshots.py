@@ -2,6 +2,7 @@
 
     python scripts/screenshots.py             the README's pictures in docs/images/
     python scripts/screenshots.py FOLDER      every page, light and dark, at two sizes
+    python scripts/screenshots.py FOLDER WORD...   those whose names begin with one of the words
 
 Lays out a workspace, starts its plug-ins, gives them work, and opens the pages in Chromium, those
 of Voilà and one in JupyterLab. Everything runs on this machine, without network.
@@ -63,7 +64,7 @@ README = (
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0, or 1 for a wrong command line."""
-    if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
+    if arguments[:1] in (["-h"], ["--help"]):
         print(__doc__)
         return 1
     for variable in ("BKG_WEB_PORT", "BKG_API_PORT", "BKG_PLUGIN_BUS_PORT"):
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
                 with running(Path(host.info()["workspace"]), place / "lab") as lab:
                     for theme in THEMES:
                         context = browser.new_context(color_scheme=theme)
-                        everything(context, host, lab, theme, folder)
+                        everything(context, host, lab, theme, folder, tuple(arguments[1:]))
                         context.close()
             else:
                 for theme in THEMES:
@@ -128,25 +129,36 @@ def work(host: Host, ended: threading.Event) -> None:
             continue
 
 
-def everything(context: BrowserContext, host: Host, lab: Lab, theme: str, folder: Path) -> None:
-    """Every page in one theme, into `folder`."""
+def everything(
+    context: BrowserContext,
+    host: Host,
+    lab: Lab,
+    theme: str,
+    folder: Path,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Every page in one theme, into `folder`; `only` those whose names begin so."""
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = only or ("",)
     for shot in shots(host):
-        page = opened(context, host, shot)
-        at_both_sizes(page, folder, f"{shot.name}-{theme}")
-        page.close(run_before_unload=True)
-    stranger = context.browser.new_context(color_scheme=theme) if context.browser else context
-    page = stranger.new_page()
-    page.goto(f"{base(host)}/plugins")
-    at_both_sizes(page, folder, f"no-token-{theme}")
-    stranger.close()
-    notebook = lab.open(context, [PAGE], theme=theme)
-    notebook.run_all()
-    notebook.output(0).locator(".bkg-badge").first.wait_for(timeout=60_000)
-    notebook.command("application:toggle-left-area")
-    at_both_sizes(notebook.page, folder, f"jupyterlab-{theme}")
-    notebook.page.close()
-    lab.end_kernels()
+        if shot.name.startswith(wanted):
+            page = opened(context, host, shot)
+            at_both_sizes(page, folder, f"{shot.name}-{theme}")
+            page.close(run_before_unload=True)
+    if "no-token".startswith(wanted) and context.browser is not None:
+        stranger = context.browser.new_context(color_scheme=theme)
+        page = stranger.new_page()
+        page.goto(f"{base(host)}/plugins")
+        at_both_sizes(page, folder, f"no-token-{theme}")
+        stranger.close()
+    if "jupyterlab".startswith(wanted):
+        notebook = lab.open(context, [PAGE], theme=theme)
+        notebook.run_all()
+        notebook.output(0).locator(".bkg-badge").first.wait_for(timeout=60_000)
+        notebook.command("application:toggle-left-area")
+        at_both_sizes(notebook.page, folder, f"jupyterlab-{theme}")
+        notebook.page.close()
+        lab.end_kernels()
 
 
 def shots(host: Host) -> Iterator[Shot]:
