@@ -9,13 +9,9 @@ import asyncio
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from apikeys import audit, credentials, shapes, tokens
+from apikeys import audit, credentials, shapes, shown
 from apikeys.actor import Actor
-from apikeys.credentials import Credential
 from apikeys.faults import invalid
 from apikeys.logins import Door
 from apikeys.registry import Registry
@@ -23,8 +19,6 @@ from apikeys.scopes import allows
 from apikeys.seeding import open_store
 from apikeys.settings import ApikeysSettings
 from apikeys.throttle import Rates, purge
-from apikeys.tokens import Issued
-from apikeys.users import User
 from bkg_workbench.sdk import Context, Forbidden, Plugin, routes
 
 FLUSH_SECONDS, PURGE_FLUSHES = 60.0, 60
@@ -195,7 +189,7 @@ async def create_key(payload: shapes.CreateKeyQuery, context: Context) -> shapes
             rate_per_minute=payload.rate_per_minute,
         )
     )
-    return _new_key(key, issued)
+    return shown.new_key(key, issued, desk.registry.now())
 
 
 @plugin.capability("auth.listKeys", idempotent=True)
@@ -207,7 +201,7 @@ async def list_keys(payload: shapes.ListKeysQuery, context: Context) -> list[sha
     since = desk.registry.now() // DAY_MS - ADVICE_DAYS
     reader = desk.registry.store.reader
     return [
-        shapes.Key(**_key(one), used_scopes=credentials.used_scopes(reader, one.id, since))
+        shown.key(one, desk.registry.now(), credentials.used_scopes(reader, one.id, since))
         for one in found
     ]
 
@@ -229,7 +223,7 @@ async def rotate_key(payload: shapes.RotateKeyQuery, context: Context) -> shapes
     key, issued = await desk.door.write(
         lambda: desk.registry.rotate_key(actor, payload.id, overlap)
     )
-    return _new_key(key, issued)
+    return shown.new_key(key, issued, desk.registry.now())
 
 
 @plugin.capability("auth.createChild")
@@ -260,13 +254,13 @@ async def create_child(payload: shapes.CreateChildQuery, context: Context) -> sh
 @plugin.capability("auth.users.list", idempotent=True)
 async def list_users(payload: shapes.Nothing, context: Context) -> list[shapes.UserResult]:
     """Users whom the caller manages."""
-    return [_shown(user) for user in _desk().registry.users(Actor.of(context.caller))]
+    return [shown.user(user) for user in _desk().registry.users(Actor.of(context.caller))]
 
 
 @plugin.capability("auth.users.create")
 async def create_user(payload: shapes.CreateUserQuery, context: Context) -> shapes.UserResult:
     """A new user."""
-    return _shown(
+    return shown.user(
         await _desk().door.create_user(
             Actor.of(context.caller), payload.name, payload.password, payload.scopes
         )
@@ -277,7 +271,7 @@ async def create_user(payload: shapes.CreateUserQuery, context: Context) -> shap
 async def update_user(payload: shapes.UpdateUserQuery, context: Context) -> shapes.UserResult:
     """Change a user's scopes, disable or enable them."""
     desk, actor = _desk(), Actor.of(context.caller)
-    return _shown(
+    return shown.user(
         await desk.door.write(
             lambda: desk.registry.update_user(actor, payload.name, payload.scopes, payload.disabled)
         )
@@ -395,31 +389,3 @@ for _name in ("logins", "validations", "refusals"):
 plugin.telemetry("logins_failed", lambda: _open.door.failed if _open else 0)
 plugin.telemetry("logins_throttled", lambda: _open.door.throttled if _open else 0)
 plugin.telemetry("passwords_waiting", lambda: _open.door.bench.waiting if _open else 0)
-
-
-# -- rows to results -------------------------------------------------------------------------------
-def _key(one: Credential) -> dict[str, Any]:
-    now = _desk().registry.now()
-    return {
-        "id": one.id,
-        "user": one.user,
-        "scopes": list(one.scopes or ()),
-        "label": one.label,
-        "masked": tokens.masked(one.kind, one.id, one.last4),
-        "created_at": one.created_at,
-        "expires_at": one.expires_at,
-        "revoked_at": one.revoked_at,
-        "last_used_at": one.last_used_at,
-        "rotated_at": one.rotated_at,
-        "overlap_until": one.old_until if (one.old_until or 0) > now else None,
-        "rate_per_minute": one.rate_per_minute,
-        "is_valid": one.ended(now) is None,
-    }
-
-
-def _new_key(one: Credential, issued: Issued) -> shapes.KeyResult:
-    return shapes.KeyResult(**_key(one), token=issued.token)
-
-
-def _shown(user: User) -> shapes.UserResult:
-    return msgspec.convert(user, shapes.UserResult, from_attributes=True)

@@ -255,29 +255,9 @@ class Registry:
         """A token that may do less and ends sooner than what it comes from."""
 
         def work(tx: Transaction, now: int) -> tuple[Proof, Issued]:
-            parent = self._parent(tx, actor, token, now)
-            if parent is None:
-                owner = users.get(tx, user or actor.user or "", "/user")
-                if owner.name != actor.user:
-                    actor.require_over(owner.name, owner.scopes)
-                rights = cut(owner.scopes, actor.rights())
-            else:
-                owner = users.get(tx, parent.user, "/user")
-                rights = list(parent.scopes)
-                if token is None:
-                    rights = cut(rights, actor.rights())
-                if credentials.depth(tx, parent.credential) >= credentials.MAX_DEPTH:
-                    raise InvalidParams(
-                        f"A line of child tokens has at most {credentials.MAX_DEPTH} members."
-                    )
+            owner, rights, parent = self._rights(tx, actor, token, user, now)
             wanted = users.check_scopes(rights if scopes is None else scopes)
-            for scope in wanted:
-                if not is_within([scope], rights):
-                    raise Forbidden(
-                        f"A child token cannot have the scope {scope}, which its parent lacks.",
-                        who=actor.name,
-                        scope=scope,
-                    )
+            _require_below(actor, wanted, rights)
             self._require_room(tx, owner, "child", MAX_CHILDREN, now)
             made, issued = credentials.create(
                 tx, "child", owner.name, now, scopes=wanted, label=label,
@@ -290,11 +270,27 @@ class Registry:
         entry = self._entry(actor, "auth.createChild", user or actor.user or "", label=label)
         return self.act(entry, work)
 
-    def _parent(self, tx: Transaction, actor: Actor, token: str | None, now: int) -> Proof | None:
+    def _rights(
+        self, tx: Transaction, actor: Actor, token: str | None, user: str | None, now: int
+    ) -> tuple[User, list[str], Proof | None]:
+        """Whose child it is, what it may have at most, and what it comes from, if anything."""
         if token is not None:
-            return credentials.prove(tx, token, now)
-        found = credentials.find(tx, actor.credential) if actor.credential else None
-        return credentials.standing(tx, found, now) if found else None
+            parent: Proof | None = credentials.prove(tx, token, now)
+        else:
+            found = credentials.find(tx, actor.credential) if actor.credential else None
+            parent = credentials.standing(tx, found, now) if found else None
+        if parent is None:
+            owner = users.get(tx, user or actor.user or "", "/user")
+            if owner.name != actor.user:
+                actor.require_over(owner.name, owner.scopes)
+            return owner, cut(owner.scopes, actor.rights()), None
+        if credentials.depth(tx, parent.credential) >= credentials.MAX_DEPTH:
+            most = credentials.MAX_DEPTH
+            raise InvalidParams(f"A line of child tokens has at most {most} members.")
+        # Whoever shows the parent's own token may do all that it may.
+        scopes = list(parent.scopes)
+        rights = scopes if token is not None else cut(scopes, actor.rights())
+        return users.get(tx, parent.user, "/user"), rights, parent
 
     # -- users ----------------------------------------------------------------------------------
     def users(self, actor: Actor) -> list[User]:
@@ -417,6 +413,16 @@ def _require_within(owner: User, scopes: tuple[str, ...]) -> None:
             raise Forbidden(
                 f"{owner.name} has not got the scope {scope}, so no key of theirs can.",
                 who=owner.name,
+                scope=scope,
+            )
+
+
+def _require_below(actor: Actor, scopes: tuple[str, ...], rights: list[str]) -> None:
+    for scope in scopes:
+        if not is_within([scope], rights):
+            raise Forbidden(
+                f"A child token cannot have the scope {scope}, which its parent lacks.",
+                who=actor.name,
                 scope=scope,
             )
 
