@@ -50,6 +50,7 @@ function Ask({ data, one, post }) {
       ${one.description && html`<p class="bkg-cap-about">${one.description}</p>`}
       ${!one.typed && html`<p class="bkg-sub">It gives no schema, so its payload is written as JSON.</p>`}
       <${Form} form=${data.form} onEdit=${(edit) => post("edit", edit)} key=${data.chosen} />
+      <${Code} code=${data.code} />
     </div>
     <footer class="bkg-ask-foot">
       <${Button} label=${isValid ? "Run" : "Run anyway"} tone="primary" name=${`Run ${one.name}`} data-run="true" disabled=${disabled} hint=${hint || "Ctrl+Enter"}
@@ -59,7 +60,6 @@ function Ask({ data, one, post }) {
       <label class="bkg-check">give up after <input class="bkg-input bkg-seconds" type="number" min="1" max="86400" value=${data.timeout}
         aria-label="Timeout in seconds" onChange=${(event) => post("timeout", { seconds: Number(event.target.value) })} /> s</label>
       ${hint && html`<span class="bkg-sub">${hint}.</span>`}
-      <${Code} code=${data.code} />
     </footer>
   </section>`;
 }
@@ -132,7 +132,16 @@ function TryIt({ data, post, on }) {
   const [linked, setLinked] = useLinked("capability");
   const [picked, setPicked] = useState(null);
   const newest = data.history?.[0];
-  useEffect(() => setPicked(null), [newest]);
+  const answer = useRef(null);
+  const before = useRef(undefined);
+  useEffect(() => {
+    setPicked(null);
+    // A run that was just begun comes into view, where a long form has pushed it out.
+    const isNew = before.current !== undefined && newest > before.current;
+    if (data.history) before.current = newest ?? 0;
+    const top = answer.current?.getBoundingClientRect().top ?? 0;
+    if (isNew && top > window.innerHeight - 160) answer.current.scrollIntoView({ block: "start" });
+  }, [newest, Boolean(data.history)]);
   useEffect(() => {
     if (linked && data.capabilities?.[linked] && linked !== data.chosen) post("choose", { capability: linked });
   }, [Boolean(data.capabilities)]);
@@ -151,6 +160,7 @@ function TryIt({ data, post, on }) {
   return html`<div class="bkg-try"><${CapabilityList} data=${data} choose=${choose} />
     <div class="bkg-try-main">
       <${Ask} data=${data} one=${one} post=${post} key=${data.chosen} />
+      <div class="bkg-run-place" ref=${answer}></div>
       ${run && html`<${RunCard} key=${run.id} run=${run} one=${data.capabilities[run.capability]} post=${post} on=${on} stale=${data.stale} />`}
       <${History} runs=${runs} shown=${run?.id} show=${setPicked} post=${post} />
     </div></div>`;
