@@ -134,7 +134,6 @@ def twisted(path: str) -> list[str]:
         f"/{first.upper()}{tail}",
         f"/{first}{tail}/",
         f"/{first}{tail}%20",
-        f"/{first}{tail}.json",
         f"/{first}{tail}%3fx=",
         f"/{first}{tail}#x",
     ]
