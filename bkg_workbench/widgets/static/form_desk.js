@@ -167,10 +167,11 @@ function useDraft(node, shown, toEdit, { delay, keep = false } = {}) {
         desk.flush();
         if (own.n <= desk.heard && !keep) setDraft(null);
       },
-      onCompositionStart: () => {
+      // In lower case: Preact knows no property of these names, and takes the rest as it is written.
+      oncompositionstart: () => {
         own.composing = true;
       },
-      onCompositionEnd: (event) => {
+      oncompositionend: (event) => {
         own.composing = false;
         take(event.target.value);
       },
