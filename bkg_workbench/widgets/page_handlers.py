@@ -136,7 +136,7 @@ class PageHandler(BaseVoilaHandler):
             await renderer.prepare(self.base_url)
             if title:
                 own = renderer.notebook.metadata.get("title", dashboard)
-                renderer.notebook.metadata["title"] = f"{title} – {own}"
+                renderer.notebook.metadata["title"] = f"{title} · {own}"
             async for part, _ in renderer.generate_content_generator(None, kernel):
                 self.write(part)
             await self.finish()

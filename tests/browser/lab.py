@@ -94,7 +94,7 @@ class Lab:
         found = Notebook(page)
         if theme == "dark":
             found.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
-            page.wait_for_selector('body[data-jp-theme-light="false"]')
+            page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
         return found
 
 

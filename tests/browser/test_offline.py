@@ -154,7 +154,7 @@ def test_a_plugins_page_keeps_its_address_and_has_its_name_as_title(open_page: O
     page = open_page("plugins/demo?tab=log")
     parts = urlsplit(page.url)
     assert (parts.path, parts.query) == ("/plugins/demo", "tab=log")
-    assert page.title() == "demo – BKG Workbench"
+    assert page.title() == "demo · BKG Workbench"
 
 
 def test_a_theme_is_followed_chosen_and_remembered(windows: Windows, address: str) -> None:
