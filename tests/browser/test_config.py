@@ -133,6 +133,20 @@ def test_a_conflict_is_shown_and_both_are_brought_together(desk: Desk) -> None:
     assert desk.page.get_by_label("Target", exact=True).input_value() == "http://mine"
 
 
+def test_a_version_is_looked_at_and_restored_after_a_second_press(desk: Desk) -> None:
+    desk.bench.configure("goose", {**SETTINGS, "users": 50}, reason="peak")
+    desk.look()
+    desk.press("History")
+    desk.page.locator('[data-row="1"] [aria-expanded]').click()
+    desk.look()
+    assert "What a restore would change" in desk.page.locator(".bkg-history-open").inner_text()
+    desk.press("Restore version 1")
+    assert desk.panel.shown["version"] == 2
+    desk.press("Restore 1? Restore version 1 Press again to confirm")
+    assert desk.panel.shown["version"] == 3
+    assert desk.page.get_by_label("Users", exact=True).input_value() == "20"
+
+
 def test_leaving_with_unsaved_edits_is_asked_about(desk: Desk) -> None:
     asked: list[str] = []
 
