@@ -46,7 +46,7 @@ def test_settings_are_edited_compared_saved_applied_live_and_restored(
     page.locator('[data-say="outcome"]').get_by_text("applied").wait_for()
     assert greeting(host) == "Moin Moin Ada"
     assert host.config("demo")["version"] == began + 1
-    assert page.locator(".bkg-savebar").count() == 0
+    page.locator(".bkg-savebar").wait_for(state="detached")
 
     page.get_by_role("button", name="History").click()
     row = page.locator(f'[data-row="{began + 1}"]')
