@@ -10,6 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
+# Two files of tests at a time: most of them wait for processes. WORKERS=0 runs one after the other.
+WORKERS ?= 2
 SOAK_MINUTES ?= 10
 UPGRADE ?=
 
@@ -23,7 +25,7 @@ run: setup ## start a Host with its gateway and the control centre; Ctrl-C ends 
 	@exec $(BIN)/bkg host --web
 
 test: setup check node-modules ## everything: format, lint, types, imports, tests, notebooks
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 	$(BIN)/python scripts/notebooks.py
 
 check: setup ## format, lint, types, import contracts
