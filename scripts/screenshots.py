@@ -58,6 +58,8 @@ README = (
     (Shot("control-centre", "plugins"), "light"),
     (Shot("plugin-page", "plugins/repoagent"), "light"),
     (Shot("plugin-settings", "plugins/repoagent?tab=config"), "light"),
+    (Shot("plugin-capabilities", "plugins/demo?tab=capabilities"), "dark"),
+    (Shot("apikeys", "plugins/apikeys"), "light"),
     (Shot("plugin-log", "plugins/repoagent?tab=log"), "dark"),
 )
 
