@@ -10,6 +10,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -146,12 +147,14 @@ def running(workspace: Path, place: Path) -> Iterator[Lab]:
     own = {
         name: str(place / name.lower())
         for name in (
-            "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
+            "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR",
             "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
         )
     }  # fmt: skip
-    runtime = Path(own["JUPYTER_RUNTIME_DIR"])
-    with (place / "lab.log").open("wb") as log:
+    # Sockets of kernels lie there, and their paths may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="bkg-") as short, (place / "lab.log").open("wb") as log:
+        runtime = Path(short)
+        own["JUPYTER_RUNTIME_DIR"] = short
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *SETTINGS, f"--ServerApp.root_dir={folder}"],
             env={

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect
 
 from bkg_workbench import Host
+from bkg_workbench.protocol.definition import Definition
 from tests.browser.lab import Notebook
-from tests.helpers import eventually
 from tests.plugins import write_plugin
 
 pytestmark = [
@@ -66,8 +67,9 @@ NAMES = ["teller.tell", "teller.go", "teller.refuse"]
 @pytest.fixture(scope="module")
 def teller(host: Host, workspace: Path) -> Host:
     """The Host, with a plug-in that streams and waits in the middle until it is let go."""
-    write_plugin(workspace, "teller", TELLER, capabilities=NAMES)
-    eventually(lambda: "teller" in host.state.plugins, timeout=30)
+    entry = write_plugin(workspace, "teller", TELLER, capabilities=NAMES)
+    # The Host may have met the folder before the definition, and taken it for one without any.
+    host.define(msgspec.convert(entry, Definition))
     host.start("teller")
     return host
 
